@@ -1,0 +1,1 @@
+//! Mistakes of an author: what, where, and how they are shown.

@@ -1,0 +1,1 @@
+//! Processes: start, contain, freeze, end, output.

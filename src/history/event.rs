@@ -1,0 +1,370 @@
+//! What can happen, as it is written to the audit log. Serialised as `"event": <name>, "data": {…}` (adjacently tagged). A
+//! name or a field, once released, keeps its meaning for ever; docs/audit-format.md describes each.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Digest, Fact, StepId};
+
+/// What a probe says of a fact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// Positive evidence that it is so.
+    Holds,
+    /// Positive evidence that it is not so.
+    Broken,
+    /// It cannot be told. Counts as broken.
+    Unknown,
+}
+
+/// What was seen of a fact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sight {
+    /// The fact that was looked at.
+    pub fact: Fact,
+    /// What the look says.
+    pub verdict: Verdict,
+    /// What was seen, in words.
+    pub evidence: String,
+}
+
+/// How the action of a step ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Ending {
+    /// The main process exited with this code.
+    Exited {
+        /// The exit code, 0 to 255.
+        code: i32,
+    },
+    /// The main process was ended by this signal, which this program did not send.
+    Signalled {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// It ran longer than its `timeout` and was ended.
+    TimedOut,
+    /// It was frozen and killed because a held fact broke.
+    Stopped,
+    /// It was ended because a person or the system asked the program to stop.
+    Interrupted,
+    /// Nothing was started.
+    NotStarted {
+        /// Why.
+        reason: String,
+    },
+    /// A person said that it is done, or there was nothing to do but wait.
+    Person,
+}
+
+/// The recorded output of a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Output {
+    /// How many bytes it wrote, both streams together, after masking of secrets.
+    pub bytes: u64,
+    /// SHA-256 over the salt (32 raw bytes) and all these bytes in the order in which they were read.
+    pub digest: Digest,
+    /// Where the transcript is, relative to the home.
+    pub transcript: String,
+    /// How many bytes in the middle are left out of the transcript.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub left_out: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+/// How an answer reached the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnsweredBy {
+    /// Typed at the terminal.
+    Terminal,
+    /// Given on the command line beforehand.
+    CommandLine,
+}
+
+/// A question that is put to a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Question {
+    /// The step's `confirm`: the answer must be the expected one.
+    Confirm,
+    /// The step's `manual` task: whether it was done.
+    Manual,
+    /// `run --step`: whether to go on with this step.
+    GoOn,
+}
+
+/// Why a run was refused or halted: the kinds of ending that are not completion. Each has one exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// A required fact does not hold (exit 3).
+    FactDoesNotHold,
+    /// Approvals or an override are missing, invalid or not allowed (exit 4).
+    NotAllowed,
+    /// A lock is held by another run (exit 5).
+    Locked,
+    /// A person is needed and there is no terminal (exit 6).
+    PersonNeeded,
+    /// A step failed (exit 7).
+    StepFailed,
+    /// A held fact broke (exit 8).
+    HoldBroken,
+    /// A person declined or a signal came (exit 12).
+    Interrupted,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", content = "data", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Event {
+    /// The first entry of a log.
+    LogCreated {
+        /// A random UUID that names this log.
+        log: String,
+        /// The version of the program.
+        program: String,
+    },
+    /// A line that a crash had left unfinished was set aside.
+    LogRepaired {
+        /// The segment's file name.
+        segment: String,
+        /// Where in the segment the unfinished line began, in bytes.
+        offset: u64,
+        /// How long it was, in bytes.
+        length: u64,
+        /// SHA-256 of its bytes.
+        digest: Digest,
+        /// The file beside the log that keeps its bytes.
+        kept_in: String,
+    },
+    /// A run was refused before anything was started.
+    RunRefused {
+        /// The runbook's name.
+        runbook: String,
+        /// SHA-256 of the plan's bytes.
+        plan: Digest,
+        /// Why, as a kind.
+        cause: Cause,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A run began.
+    RunOpened {
+        /// The runbook's name.
+        runbook: String,
+        /// Its title, for people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        title: Option<String>,
+        /// Its labels.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        labels: BTreeMap<String, String>,
+        /// The file it was read from.
+        source: String,
+        /// SHA-256 of the plan's bytes; the plan lies in `runs/<run>/plan.yaml` of the home.
+        plan: Digest,
+        /// The steps, in order.
+        steps: Vec<StepId>,
+        /// How the processes of its steps are contained, in words.
+        containment: String,
+        /// The version of the program.
+        program: String,
+    },
+    /// The probes of the run, announced once before the first of them looks.
+    WatchesArmed {
+        /// Each fact with what is looked at, in words.
+        facts: Vec<WatchedFact>,
+    },
+    /// A person answered as the step asks, so it may go on.
+    Answered {
+        /// The step.
+        step: StepId,
+        /// What kind of question it was.
+        question: Question,
+        /// The question as shown.
+        ask: String,
+        /// The answer as given.
+        answer: String,
+        /// How it came.
+        by: AnsweredBy,
+    },
+    /// A person answered otherwise, or not at all, so the run halts.
+    Declined {
+        /// The step.
+        step: StepId,
+        /// What kind of question it was.
+        question: Question,
+        /// The question as shown.
+        ask: String,
+        /// The answer as given.
+        answer: String,
+        /// How it came.
+        by: AnsweredBy,
+    },
+    /// A step is about to start. Durable before its process exists.
+    StepIntended {
+        /// The step.
+        step: StepId,
+        /// 1 for the first attempt.
+        attempt: u32,
+        /// What will be done, in words: the command line, the script's digest, or the manual task.
+        action: String,
+        /// The program file and its digest, for a step that runs one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        program: Option<Program>,
+        /// What was seen of each required fact.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        requires: Vec<Sight>,
+    },
+    /// The action of a step ended, one way or another.
+    StepEnded {
+        /// The step.
+        step: StepId,
+        /// Which attempt.
+        attempt: u32,
+        /// How.
+        ending: Ending,
+        /// How long it took, in microseconds.
+        micros: u64,
+        /// What it wrote, where it wrote anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Output>,
+        /// Processes that were left when the main one had ended, each as `<pid> <name>`; at most 32 are named.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        leftovers: Vec<String>,
+    },
+    /// A step is done: its action succeeded and what it ensures was seen to hold.
+    StepDone {
+        /// The step.
+        step: StepId,
+        /// Which attempt.
+        attempt: u32,
+        /// What was seen of each fact it ensures.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ensures: Vec<Sight>,
+    },
+    /// A step's `ensures` held already, and it says `if_ensured: pass`: nothing was done.
+    StepAlready {
+        /// The step.
+        step: StepId,
+        /// What was seen of each fact it requires and ensures.
+        seen: Vec<Sight>,
+    },
+    /// A step failed: its action did, or what it ensures did not come true.
+    StepFailed {
+        /// The step.
+        step: StepId,
+        /// Which attempt.
+        attempt: u32,
+        /// Why, in words.
+        reason: String,
+        /// What was seen of the facts it ensures, where they were looked at.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ensures: Vec<Sight>,
+    },
+    /// A fact that was held broke, or could no longer be told.
+    HoldBroken {
+        /// What was seen.
+        sight: Sight,
+        /// The step that was running, if one was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepId>,
+        /// How the watch learned of it, in words.
+        told_by: String,
+        /// From the moment the watch woke to the moment the fact was seen broken, in microseconds.
+        look_micros: u64,
+        /// From the moment the fact was seen broken to the moment the step's processes were frozen, in microseconds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        freeze_micros: Option<u64>,
+        /// Set when the watch was blind for this long, in milliseconds: it could have missed a break.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        blind_millis: Option<u64>,
+    },
+    /// A signal asked the program to stop.
+    SignalReceived {
+        /// Its name, such as `SIGINT`.
+        signal: String,
+        /// The step that was running, if one was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepId>,
+    },
+    /// The run is halted.
+    RunHalted {
+        /// Why, as a kind.
+        cause: Cause,
+        /// Why, in words.
+        reason: String,
+        /// The step at which it stands, if it stands at one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<StepId>,
+        /// What was seen of the facts that the reason speaks of.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        seen: Vec<Sight>,
+    },
+    /// Every step ended as written.
+    RunCompleted {
+        /// How many steps were done.
+        done: u32,
+        /// How many were already so.
+        already: u32,
+        /// How long the run took, in microseconds.
+        micros: u64,
+    },
+}
+
+/// A fact and how it is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WatchedFact {
+    /// The fact.
+    pub fact: Fact,
+    /// What is looked at, in words.
+    pub probe: String,
+    /// The commands that its probes run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<Vec<String>>,
+}
+
+/// A program file, as it was right before it was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Program {
+    /// Its path.
+    pub path: String,
+    /// The SHA-256 of its bytes.
+    pub digest: Digest,
+}
+
+impl Cause {
+    /// The exit code of a program that ends for this cause.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::FactDoesNotHold => 3,
+            Self::NotAllowed => 4,
+            Self::Locked => 5,
+            Self::PersonNeeded => 6,
+            Self::StepFailed => 7,
+            Self::HoldBroken => 8,
+            Self::Interrupted => 12,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Holds => "holds",
+            Self::Broken => "does not hold",
+            Self::Unknown => "cannot be told",
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! The state of a run, as the fold of its events.

@@ -1,0 +1,1 @@
+//! Runbook and parameters to a plan.

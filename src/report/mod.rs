@@ -1,0 +1,1 @@
+//! History for people and programs.

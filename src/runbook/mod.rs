@@ -1,0 +1,4 @@
+//! Text to checked runbook. Pure: no processes, threads, clock, environment or terminal.
+
+pub mod duration;
+pub mod model;

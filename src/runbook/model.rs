@@ -1,0 +1,432 @@
+//! The runbook as the rest of the program sees it: checked, with every template rendered (but for values that hold a
+//! secret, which are rendered right before the start of their step). These types are also how a plan is written down,
+//! so their serialised form is part of the plan format.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Fact, StateName, StepId, SystemName};
+
+/// A runbook whose every value is known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Runbook {
+    /// Its name, for logs and policies.
+    pub name: String,
+    /// One line for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Free labels, such as `env: production`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The systems whose states are facts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub systems: BTreeMap<SystemName, System>,
+    /// Facts that must hold from the opening to the end of the last step.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<Fact>,
+    /// What is done, in order.
+    pub steps: Vec<Step>,
+}
+
+/// A declared parameter of a runbook or of a kind.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Param {
+    /// Its name: lower-case letters, digits and `_`, beginning with a letter.
+    pub name: String,
+    /// What values it takes.
+    pub type_: ParamType,
+    /// The value when none is given, as text in the parameter's own notation; `None` for one that must be given.
+    pub default: Option<String>,
+    /// One line for people.
+    pub help: Option<String>,
+}
+
+/// The type of a parameter.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ParamType {
+    /// Any text without NUL.
+    String,
+    /// A whole number that fits 64 bits, signed.
+    Int,
+    /// `true` or `false`.
+    Bool,
+    /// An absolute path.
+    Path,
+    /// 1 to 65535.
+    Port,
+    /// Such as `90s` or `1h30m`.
+    Duration,
+    /// One of these words.
+    Enum(Vec<String>),
+    /// A value that must never be shown.
+    Secret(SecretSource),
+}
+
+/// Where a secret comes from when a run starts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SecretSource {
+    /// This environment variable of the operator's.
+    Env(String),
+    /// The content of this file, less one final newline.
+    File(PathBuf),
+    /// The standard output of this command, less one final newline.
+    Command(Vec<String>),
+    /// Asked for at the terminal, not echoed.
+    Prompt(String),
+}
+
+/// Something whose state matters.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct System {
+    /// The built-in kind it was made from, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Its states. They exclude each other.
+    pub states: BTreeMap<StateName, State>,
+}
+
+/// How a state is told. A state has two sides: what must be seen before a step, and what is watched while it is held.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// What must be seen for the fact to be established.
+    pub before: Probe,
+    /// What is watched for as long as the fact is held.
+    #[serde(rename = "while")]
+    pub held: Probe,
+}
+
+/// One look at the world. Its keys are those of the language.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Probe {
+    /// A process is there, or is not.
+    Process(ProcessProbe),
+    /// Something listens on a TCP port, or nothing does.
+    Port(PortProbe),
+    /// A file is there and is as described, or is not there.
+    File(FileProbe),
+    /// A server uses a data directory, or none does.
+    DataDir(DataDirProbe),
+    /// What a command's exit code and output say.
+    Command(CommandProbe),
+    /// All hold.
+    All(Vec<Probe>),
+    /// At least one holds.
+    Any(Vec<Probe>),
+    /// The other way round; unknown stays unknown.
+    Not(Box<Probe>),
+}
+
+/// Which processes count, and whether one is to be there. All given conditions must match the same process; at
+/// least one is given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessProbe {
+    /// The process whose id this file holds. A stale file (no such process) counts as no process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pidfile: Option<PathBuf>,
+    /// Its executable file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exe: Option<PathBuf>,
+    /// The base name of its executable file (not the `comm` a process can choose).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The user it runs as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Arguments that must stand in its command line, side by side and in this order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub args: Option<Vec<String>>,
+    /// Whether such a process is to be there.
+    pub state: Presence,
+}
+
+/// Whether a thing is to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// There.
+    Present,
+    /// Not there.
+    Absent,
+}
+
+/// A TCP port, seen by connecting to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortProbe {
+    /// 1 to 65535.
+    pub port: u16,
+    /// A name or an address; `127.0.0.1` where the author gave none.
+    pub host: String,
+    /// What is to be seen.
+    pub state: PortState,
+    /// How long one look may take.
+    #[serde(with = "duration_text")]
+    pub timeout: Duration,
+}
+
+/// What a port is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PortState {
+    /// A connection is accepted.
+    Open,
+    /// A connection is refused.
+    Closed,
+}
+
+/// A file and what is asked of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileProbe {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether it is to be there.
+    pub state: Presence,
+    /// Changed less than this long ago.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_duration_text")]
+    pub newer_than: Option<Duration>,
+    /// Changed more than this long ago.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_duration_text")]
+    pub older_than: Option<Duration>,
+    /// At least this many bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_size: Option<u64>,
+    /// Its permission bits, exactly (as in `0640`, kept as the number).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
+    /// The user that owns it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// A text that stands in it (looked for in its first 16 MiB).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contains: Option<String>,
+}
+
+/// Whether a server uses a data directory. See docs/language.md for what counts as use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataDirProbe {
+    /// The directory.
+    pub path: PathBuf,
+    /// Base names of the executables that count as its server.
+    pub server: Vec<String>,
+    /// What is to be seen.
+    pub state: DataDirState,
+}
+
+/// What a data directory is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataDirState {
+    /// A server uses it.
+    InUse,
+    /// No server uses it, and no process outside the running step has a file below it open for writing.
+    Free,
+}
+
+/// A command that is asked. Exit codes in neither list, a signal and a time-out are unknown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandProbe {
+    /// The program and its arguments; no shell.
+    pub run: Vec<String>,
+    /// Folders, or globs of folders, in which a program given without `/` is looked for before `PATH`; the last match of a glob
+    /// in version order wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub look_in: Vec<String>,
+    /// Exit codes that mean that the fact holds.
+    pub holds: Vec<i32>,
+    /// Exit codes that mean that it is broken.
+    pub broken: Vec<i32>,
+    /// A regular expression that the output must match for the fact to hold; if it does not match, the fact is broken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<String>,
+    /// The user it runs as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// How often it is asked while the fact is held.
+    #[serde(with = "duration_text")]
+    pub every: Duration,
+    /// How long it may take.
+    #[serde(with = "duration_text")]
+    pub timeout: Duration,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Its id.
+    pub id: StepId,
+    /// One line for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// A remark for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// What it does.
+    pub action: Action,
+    /// What must hold before it and for as long as it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<Fact>,
+    /// What must hold for it to count as done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ensures: Vec<Fact>,
+    /// How long `ensures` may take to come true after the action.
+    #[serde(with = "duration_text")]
+    pub within: Duration,
+    /// How long the action may take.
+    #[serde(with = "duration_text")]
+    pub timeout: Duration,
+    /// What happens when `ensures` already hold.
+    pub if_ensured: IfEnsured,
+    /// What a person must type before it starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<Confirm>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Runs a program: the argument list, no shell.
+    Run(RunAction),
+    /// Runs a shell text.
+    Script(ScriptAction),
+    /// Does nothing but wait for `ensures`, for as long as `timeout` allows.
+    Wait,
+    /// A person does this and says so.
+    Manual(String),
+}
+
+/// A program to run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunAction {
+    /// The program and its arguments; never empty.
+    pub argv: Vec<String>,
+    /// Where and as whom.
+    pub setting: Setting,
+}
+
+/// A shell text to run with `/bin/sh -eu`. Parameters reach it as environment variables of the same name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScriptAction {
+    /// The text, verbatim; nothing is ever substituted into it.
+    pub text: String,
+    /// Where and as whom.
+    pub setting: Setting,
+}
+
+/// The surroundings of a process.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Setting {
+    /// Environment variables besides the clean base environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, Text>,
+    /// The working directory; `/` where none is given.
+    pub cwd: PathBuf,
+    /// The user it runs as; the operator where none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// What it reads on standard input; nothing where none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdin: Option<Text>,
+    /// Exit codes that count as success; never empty.
+    pub success: Vec<i32>,
+    /// What becomes of processes that are left when the main one has ended.
+    pub leftovers: Leftovers,
+}
+
+/// A value for `env` or `stdin`, the only places where a secret may go.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Text {
+    /// This text.
+    Plain(String),
+    /// A template that names a secret: kept as it was written, and rendered right before the start, in memory only.
+    Secret(String),
+}
+
+/// What becomes of processes that are left when the main process of a step has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Leftovers {
+    /// They are named and ended, and the step fails.
+    Fail,
+    /// The step starts a service: on success they are named and let go.
+    Service,
+}
+
+/// What happens when a step's `ensures` hold already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IfEnsured {
+    /// The step runs all the same.
+    Run,
+    /// The step counts as already so.
+    Pass,
+}
+
+/// A typed confirmation: a question whose answer must be read somewhere, not a reflex `y`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confirm {
+    /// The question.
+    pub ask: String,
+    /// The only answer that lets the step start.
+    pub expect: String,
+}
+
+/// Durations as people write them: `500ms`, `90s`, `1h30m`.
+pub mod duration_text {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::runbook::duration;
+
+    /// Writes it as text.
+    pub fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&duration::show(*value))
+    }
+
+    /// Reads it from text.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        duration::parse(&text).map_err(D::Error::custom)
+    }
+}
+
+/// The same for a value that may be missing.
+pub mod optional_duration_text {
+    use std::time::Duration;
+
+    use serde::{Deserializer, Serializer};
+
+    use super::duration_text;
+
+    /// Writes it as text; a missing one is skipped by its field's attribute.
+    pub fn serialize<S: Serializer>(value: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => duration_text::serialize(value, serializer),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    /// Reads it from text.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        duration_text::deserialize(deserializer).map(Some)
+    }
+}
