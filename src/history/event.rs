@@ -57,8 +57,10 @@ pub enum Ending {
         /// Why.
         reason: String,
     },
-    /// A person said that it is done, or there was nothing to do but wait.
-    Person,
+    /// A person said that it is done.
+    Attested,
+    /// There was nothing to do but wait.
+    NothingToDo,
 }
 
 /// The recorded output of a step.
@@ -157,6 +159,9 @@ pub enum Event {
         cause: Cause,
         /// Why, in words.
         reason: String,
+        /// What was seen of the facts that the reason speaks of.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        seen: Vec<Sight>,
     },
     /// A run began.
     RunOpened {
@@ -172,8 +177,8 @@ pub enum Event {
         source: String,
         /// SHA-256 of the plan's bytes; the plan lies in `runs/<run>/plan.yaml` of the home.
         plan: Digest,
-        /// The steps, in order.
-        steps: Vec<StepId>,
+        /// How many steps the plan has.
+        steps: usize,
         /// How the processes of its steps are contained, in words.
         containment: String,
         /// The version of the program.
@@ -313,9 +318,9 @@ pub enum Event {
     /// Every step ended as written.
     RunCompleted {
         /// How many steps were done.
-        done: u32,
+        done: usize,
         /// How many were already so.
-        already: u32,
+        already: usize,
         /// How long the run took, in microseconds.
         micros: u64,
     },
@@ -342,6 +347,15 @@ pub struct Program {
     pub path: String,
     /// The SHA-256 of its bytes.
     pub digest: Digest,
+}
+
+/// Shortens a text that goes into an entry to this many bytes, and says so at its end. An entry has at most 60 KiB.
+pub fn clip(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let end = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    format!("{}… (cut: {} bytes in all)", &text[..end], text.len())
 }
 
 impl Cause {

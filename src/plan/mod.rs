@@ -1,1 +1,163 @@
-//! Runbook and parameters to a plan.
+//! Runbook and parameters to a plan: exactly what would be done, as bytes that people can read and sign, and reading it back.
+//! Pure. The same runbook and parameters always give the same bytes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Digest, Fact};
+use crate::runbook::holds::{Hold, holds};
+use crate::runbook::model::{Action, Probe, Runbook, SecretSource, Side, Step};
+
+/// The version of the plan format.
+pub const VERSION: u32 = 1;
+
+/// Exactly what would be done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// The version of the plan format, [`VERSION`].
+    pub interlock_plan: u32,
+    /// The runbook's file, as it was named.
+    pub source: String,
+    /// SHA-256 of that file's bytes.
+    pub source_digest: Digest,
+    /// The parameters' values; secrets are never among them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: BTreeMap<String, String>,
+    /// Where the secrets come from when the run starts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<String, SecretSource>,
+    /// The runbook with every value filled in.
+    pub runbook: Runbook,
+}
+
+/// Why the bytes of a plan could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Not YAML of the expected shape.
+    #[error("this is not a plan that this program wrote: {0}")]
+    Shape(String),
+    /// A later version.
+    #[error("this plan has version {0}, and this program knows version {VERSION} only; use a newer interlock")]
+    Version(u32),
+}
+
+/// A plan with what follows from it. What the machine works on.
+#[derive(Debug, Clone)]
+pub struct Procedure {
+    /// The plan.
+    pub plan: Plan,
+    /// From where to where each fact is held.
+    pub holds: Vec<Hold>,
+}
+
+impl Plan {
+    /// The plan's bytes. Deterministic: maps are sorted, and nothing of the moment is in them.
+    pub fn to_yaml(&self) -> Result<String, PlanError> {
+        serde_yaml::to_string(self).map_err(|error| PlanError::Shape(error.to_string()))
+    }
+
+    /// Reads a plan back from its bytes.
+    pub fn from_yaml(text: &str) -> Result<Self, PlanError> {
+        let plan: Self = serde_yaml::from_str(text).map_err(|error| PlanError::Shape(error.to_string()))?;
+        if plan.interlock_plan == VERSION { Ok(plan) } else { Err(PlanError::Version(plan.interlock_plan)) }
+    }
+}
+
+impl Procedure {
+    /// Works out the holds of a plan.
+    pub fn new(plan: Plan) -> Self {
+        let holds = holds(&plan.runbook);
+        Self { plan, holds }
+    }
+
+    /// The steps, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.plan.runbook.steps
+    }
+
+    /// What must hold before and while this step runs: the run's own requirements and the step's, each once.
+    pub fn required_by(&self, step: usize) -> Vec<Fact> {
+        let run_wide = self.plan.runbook.requires.iter();
+        let mut facts: Vec<Fact> = Vec::new();
+        for fact in run_wide.chain(&self.steps()[step].requires) {
+            if !facts.contains(fact) {
+                facts.push(fact.clone());
+            }
+        }
+        facts
+    }
+
+    /// Every fact that the plan speaks of, each once, in order of appearance.
+    pub fn facts(&self) -> Vec<Fact> {
+        let mut facts: Vec<Fact> = Vec::new();
+        let steps = self.steps().iter().flat_map(|step| step.requires.iter().chain(&step.ensures));
+        for fact in self.plan.runbook.requires.iter().chain(steps) {
+            if !facts.contains(fact) {
+                facts.push(fact.clone());
+            }
+        }
+        facts
+    }
+
+    /// The probe that tells a fact, on the side that is asked for.
+    ///
+    /// # Panics
+    /// If the fact is not one of the plan's: the checker refuses a runbook that names such a fact.
+    pub fn probe(&self, fact: &Fact, side: Side) -> &Probe {
+        let state = self
+            .plan
+            .runbook
+            .systems
+            .get(&fact.system)
+            .and_then(|system| system.states.get(&fact.state))
+            .expect("the checker refuses a fact whose system or state is not declared");
+        match side {
+            Side::Before => &state.before,
+            Side::While => &state.held,
+        }
+    }
+}
+
+/// What a step does, as one line for people. A script is named by its digest.
+pub fn action_in_words(action: &Action) -> String {
+    match action {
+        Action::Run(run) => command_line(&run.argv),
+        Action::Script(script) => {
+            format!("script of {} lines, sha256 {}", script.text.lines().count(), Digest::of(script.text.as_bytes()))
+        }
+        Action::Wait => "wait".to_owned(),
+        Action::Manual(task) => task.clone(),
+    }
+}
+
+/// An argument list as one could type it at a shell.
+pub fn command_line(argv: &[String]) -> String {
+    let mut line = String::new();
+    for word in argv {
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        let plain = !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./=:,@%+".contains(&b));
+        if plain {
+            line.push_str(word);
+        } else {
+            line.push('\'');
+            line.push_str(&word.replace('\'', r"'\''"));
+            line.push('\'');
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::command_line;
+
+    #[test]
+    fn a_command_line_can_be_pasted_into_a_shell() {
+        let argv = ["printf", "%s\n", "it's", "", "a b"].map(str::to_owned);
+        assert_eq!(command_line(&argv), "printf '%s\n' 'it'\\''s' '' 'a b'");
+    }
+}

@@ -102,6 +102,15 @@ pub struct State {
     pub held: Probe,
 }
 
+/// Which side of a state is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// What must be seen before a step.
+    Before,
+    /// What is watched while the fact is held.
+    While,
+}
+
 /// One look at the world. Its keys are those of the language.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,0 +1,70 @@
+//! What counts as an answer. A confirmation takes the expected words and nothing else; a manual task and `--step` take a word
+//! that nobody types by reflex. Anything else is unclear, and is asked again; silence is a no.
+
+use crate::history::event::Question;
+
+/// What an answer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Judgement {
+    /// Go on.
+    Accepted,
+    /// Halt.
+    Declined,
+    /// Neither: ask again.
+    Unclear,
+}
+
+/// Judges what was typed. Only surrounding blanks are forgiven.
+pub fn judge(question: Question, expect: Option<&str>, words: &str) -> Judgement {
+    let words = words.trim();
+    let accepted = match question {
+        Question::Confirm => expect.is_some_and(|expect| expect.trim() == words),
+        Question::Manual => words == "done",
+        Question::GoOn => words == "go",
+    };
+    if accepted {
+        Judgement::Accepted
+    } else if matches!(words, "" | "no" | "n" | "halt" | "stop" | "quit") {
+        Judgement::Declined
+    } else {
+        Judgement::Unclear
+    }
+}
+
+/// What is to be typed, in words for the prompt.
+pub fn what_to_type(question: Question) -> &'static str {
+    match question {
+        Question::Confirm => "type the answer, or `no` to halt",
+        Question::Manual => "type `done` when it is done, or `no` to halt",
+        Question::GoOn => "type `go` to start it, or `no` to halt",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Judgement, judge};
+    use crate::history::event::Question;
+
+    #[test]
+    fn a_reflex_is_no_answer() {
+        for reflex in ["y", "yes", "Y", "ok"] {
+            assert_eq!(judge(Question::Confirm, Some("/srv/pg"), reflex), Judgement::Unclear, "{reflex}");
+            assert_eq!(judge(Question::Manual, None, reflex), Judgement::Unclear, "{reflex}");
+            assert_eq!(judge(Question::GoOn, None, reflex), Judgement::Unclear, "{reflex}");
+        }
+    }
+
+    #[test]
+    fn no_and_silence_decline() {
+        for word in ["no", "", "  ", "n"] {
+            assert_eq!(judge(Question::Manual, None, word), Judgement::Declined, "{word:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_expected_words_confirm() {
+        assert_eq!(judge(Question::Confirm, Some("/srv/pg"), " /srv/pg\n"), Judgement::Accepted);
+        assert_eq!(judge(Question::Confirm, Some("/srv/pg"), "/srv/pg2"), Judgement::Unclear);
+    }
+}
