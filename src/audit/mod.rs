@@ -1,1 +1,34 @@
-//! The audit log on disk.
+//! The audit log on disk: an append-only chain of entries in JSON Lines, one log for all runs of a home. It is the journal
+//! that a run is resumed from, too: there is no second source of truth. docs/audit-format.md is the format.
+//!
+//! # Promises
+//! - When [`Log::append`] returns `Ok`, the entries are on disk. When it fails for any reason but a draft that is too
+//!   long or a full disk, the log is not used again by this process.
+//! - Bytes that were acknowledged are never written again, and no file of the log ever becomes shorter.
+//! - What a crash leaves behind is told apart from damage. The first is set aside, and the repair is an entry; the
+//!   second is refused. Neither is passed over in silence.
+//! - Readers take no lock, never write, use bounded memory, and stop at the first thing that is wrong.
+//!
+//! # The parts
+//! [`Log`] writes, [`read`] follows the chain and yields entries.
+//! They share the code that splits and decodes lines.
+
+mod clip;
+mod home;
+mod line;
+mod lines;
+mod log;
+mod names;
+mod read;
+mod storage;
+mod tail;
+mod who;
+
+#[cfg(test)]
+mod tests;
+
+pub use clip::clip;
+pub use home::Home;
+pub use line::{FIRST_PREV, MAX_LINE};
+pub use log::{Draft, Log, LogError, MAX_APPEND, RESERVE, Recorded, SEGMENT};
+pub use read::{Found, ReadError, Reader, read};

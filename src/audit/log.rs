@@ -1,0 +1,699 @@
+//! The writer. It promises: an entry is durable when [`Log::append`] returns `Ok`; what was acknowledged is never written
+//! over; after an error of the disk the log is not used again by this process.
+//!
+//! # One append
+//! Under the lock that all writers of a home share: look whether others have written (one `pread` at the known end, one
+//! `fstatat` for a newer segment) and if so follow their entries and sync them; make the lines; `pwrite` them, in one piece, into
+//! room that is there already; `fdatasync`. The sync of what others wrote matters: a write must never begin while an earlier
+//! one is not on disk, or a crash could keep the later and lose the earlier.
+//!
+//! # Room
+//! A segment is made whole, of newlines, under another name, and gets its own name when it is on disk. So an append changes no
+//! file's length and needs no new block of the disk, and what a crash leaves behind is always in one place. The last
+//! [`RESERVE`] bytes of a segment are for entries that close a run: a full disk cannot keep them from being written.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chrono::Utc;
+use uuid::Uuid;
+
+use super::line::MAX_LINE;
+use super::lines::Lines;
+use super::storage::{Directory, HomeProblem, Storage};
+use super::tail::{Position, Tail, judge};
+use super::{Home, names};
+use crate::history::entry::{Entry, VERSION, Who};
+use crate::history::event::Event;
+use crate::id::{Digest, RunId};
+
+/// How long a segment is, in bytes, from the moment it has its name: 1 MiB.
+pub const SEGMENT: u64 = 1024 * 1024;
+
+/// The room in each segment that only closing entries may use, in bytes: 128 KiB.
+pub const RESERVE: u64 = 128 * 1024;
+
+/// The most bytes that one append may write, newlines counted: 256 KiB. Four entries always fit.
+pub const MAX_APPEND: usize = 256 * 1024;
+
+/// An entry to be written.
+#[derive(Debug, Clone, Copy)]
+pub struct Draft<'a> {
+    /// The run it belongs to; none for what concerns the log itself.
+    pub run: Option<&'a RunId>,
+    /// What happened.
+    pub event: &'a Event,
+}
+
+/// An entry as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// The exact bytes of the line, without its newline.
+    pub line: String,
+    /// What the line says.
+    pub entry: Entry,
+}
+
+/// Why the log cannot be opened or written. The program ends with exit code 1.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LogError {
+    /// The home breaks a rule.
+    #[error("the home cannot be used: {}: {problem}", path.display())]
+    Home {
+        /// The folder in question.
+        path: PathBuf,
+        /// Which rule, and what to do.
+        problem: String,
+    },
+    /// A system call failed. Final for this process: it may not be tried again, because the kernel may have dropped what
+    /// was to be written.
+    #[error("cannot {doing} {}: {source}; the audit log is not written any more, so nothing more is started", path.display())]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// The log holds something that neither this program nor a crash has put there. Final.
+    #[error(
+        "the audit log is damaged or was changed: {}, line {line} (byte {offset}), where entry {entry} belongs: {problem}; nothing \
+         was written. Run `interlock audit verify`, keep a copy of the folder as it is, and find out who or what did it; until \
+         then, only another --home can be used",
+        path.display()
+    )]
+    Damaged {
+        /// The segment.
+        path: PathBuf,
+        /// The line in it; the first is 1.
+        line: u64,
+        /// Where the line begins, in bytes.
+        offset: u64,
+        /// The number of the entry that belongs there.
+        entry: u64,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An entry, or the entries of one append together, would be too long. Nothing was written, and the log can be used.
+    #[error(
+        "{what} would take {length} bytes in the audit log, and {limit} is the most; nothing was written. Its texts must be cut \
+         before they are recorded"
+    )]
+    TooLong {
+        /// The event, or how many entries.
+        what: String,
+        /// How long it would be, in bytes.
+        length: usize,
+        /// The most, in bytes.
+        limit: usize,
+    },
+    /// There is no room on the disk for a new segment. Nothing was written, and entries that close a run can still be: with
+    /// [`Log::append_closing`].
+    #[error(
+        "no room for the audit log in {}: {source}; nothing was written and nothing more is started. Free at least 2 MiB on that \
+         file system, then resume",
+        path.display()
+    )]
+    NoRoom {
+        /// The folder of the log.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// An event that this program cannot write: a mistake in this program. Nothing was written.
+    #[error("an event cannot be written: {problem}. This is a bug of interlock; please report it")]
+    Unwritable {
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl LogError {
+    /// Whether the log must not be used again after this error.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::Home { .. } | Self::Io { .. } | Self::Damaged { .. } => true,
+            Self::TooLong { .. } | Self::NoRoom { .. } | Self::Unwritable { .. } => false,
+        }
+    }
+}
+
+/// The audit log of a home, open for writing. Several processes may have the same one open; each append is whole.
+#[derive(Debug)]
+pub struct Log(Writer<Directory>);
+
+impl Log {
+    /// Opens the log of this home. If there is none, makes the folders (mode 0700) and files (mode 0600) and writes the first
+    /// entry, `log_created`. If a crash left an unfinished write, sets its bytes aside and writes `log_repaired`.
+    ///
+    /// `who` is written into every entry.
+    ///
+    /// # Errors
+    /// The home cannot be used, the disk is full or failing, or the end of the log is damaged or was changed. Only the last
+    /// segment is read, and the link to the one before it; `interlock audit verify` reads everything.
+    pub fn open(home: &Home, who: Who) -> Result<Self, LogError> {
+        let storage = Directory::open(home).map_err(|problem| match problem {
+            HomeProblem::Rule { path, problem } => LogError::Home { path, problem },
+            HomeProblem::Io { path, source } => LogError::Io { doing: "use", path, source: Arc::new(source) },
+        })?;
+        let boot_file = "/proc/sys/kernel/random/boot_id";
+        let boot = std::fs::read_to_string(boot_file).map_err(|source| LogError::Io {
+            doing: "read",
+            path: boot_file.into(),
+            source: Arc::new(source),
+        })?;
+        let past = match std::fs::read_dir(home.runs()).map(|mut runs| runs.next().is_some()) {
+            Ok(true) => Past::Known { evidence: home.runs() },
+            Ok(false) => Past::None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Past::None,
+            Err(error) => return Err(LogError::Io { doing: "read", path: home.runs(), source: Arc::new(error) }),
+        };
+        let author = Author::new(who, boot.trim_end().to_owned())?;
+        Writer::open(storage, home.audit(), Geometry::SHIPPED, author, &past).map(Self)
+    }
+
+    /// Writes these entries, in this order, under one lock, with one write and one sync. They are durable when it returns
+    /// `Ok`. A crash before that may keep the first few of them. No entries: nothing is done.
+    ///
+    /// # Errors
+    /// [`LogError::TooLong`] and [`LogError::NoRoom`]: nothing was written, and the log can be used. Any other is final: this and
+    /// every later append of this `Log` gives the same error.
+    pub fn append(&mut self, drafts: &[Draft<'_>]) -> Result<Vec<Recorded>, LogError> {
+        self.0.append(drafts, Purpose::GoingOn)
+    }
+
+    /// As [`Log::append`], for entries after which nothing is started: how a step ended, why a run halts, that it is
+    /// complete. They may use the room that is kept for them, so a full disk does not stop them.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn append_closing(&mut self, drafts: &[Draft<'_>]) -> Result<Vec<Recorded>, LogError> {
+        self.0.append(drafts, Purpose::Closing)
+    }
+}
+
+/// The sizes of a log's parts, in bytes. The tests use small ones.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Geometry {
+    pub segment: u64,
+    pub reserve: u64,
+}
+
+impl Geometry {
+    const SHIPPED: Self = Self { segment: SEGMENT, reserve: RESERVE };
+}
+
+/// What entries are written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Something may be started after them.
+    GoingOn,
+    /// Nothing is started after them.
+    Closing,
+}
+
+/// Whether a home without a log once had one.
+#[derive(Debug)]
+pub(super) enum Past {
+    /// Nothing says so.
+    None,
+    /// It has runs, which never are without a log.
+    Known { evidence: PathBuf },
+}
+
+/// What is the same in every entry of a process.
+#[derive(Debug)]
+pub(super) struct Author {
+    who: Who,
+    who_json: String,
+    boot: String,
+}
+
+impl Author {
+    pub fn new(who: Who, boot: String) -> Result<Self, LogError> {
+        let who_json = json(&who)?;
+        Ok(Self { who, who_json, boot })
+    }
+}
+
+/// The log over any storage.
+#[derive(Debug)]
+pub(super) struct Writer<S: Storage> {
+    storage: S,
+    folder: PathBuf,
+    geometry: Geometry,
+    author: Author,
+    head: Head<S::File>,
+    failed: Option<LogError>,
+}
+
+/// Where the next entry goes.
+#[derive(Debug)]
+struct Head<F> {
+    segment: String,
+    file: F,
+    size: u64,
+    at: Position,
+}
+
+/// When to read on from the known end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReadOn {
+    /// Always, and from the disk: memory may hold what never got there.
+    FromDisk,
+    /// If the end has moved.
+    IfMoved,
+}
+
+/// What stood after the known end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CaughtUp {
+    /// Whole entries, or nothing.
+    Whole,
+    /// An unfinished write, which was set aside; that is still to be recorded.
+    Unfinished,
+}
+
+impl<S: Storage> Writer<S> {
+    /// See [`Log::open`].
+    pub fn open(
+        storage: S,
+        folder: PathBuf,
+        geometry: Geometry,
+        author: Author,
+        past: &Past,
+    ) -> Result<Self, LogError> {
+        storage.lock().map_err(io_error("lock", &folder.join(names::LOCK)))?;
+        let head = open_head(&storage, &folder, geometry, past)?;
+        let mut writer = Self { storage, folder, geometry, author, head, failed: None };
+        writer.start()?;
+        writer.storage.unlock().map_err(io_error("unlock", &writer.folder.join(names::LOCK)))?;
+        Ok(writer)
+    }
+
+    /// Finds the end of the log, and writes what opening it calls for. Under the lock.
+    fn start(&mut self) -> Result<(), LogError> {
+        self.catch_up(ReadOn::FromDisk)?;
+        if self.head.at.seq == 1 {
+            let event =
+                Event::LogCreated { log: Uuid::now_v7().to_string(), program: env!("CARGO_PKG_VERSION").to_owned() };
+            self.write(&[Draft { run: None, event: &event }], Purpose::Closing)?;
+        }
+        self.record_repairs()
+    }
+
+    /// See [`Log::append`].
+    pub fn append(&mut self, drafts: &[Draft<'_>], purpose: Purpose) -> Result<Vec<Recorded>, LogError> {
+        if let Some(first) = &self.failed {
+            return Err(first.clone());
+        }
+        if drafts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let result = self.append_locked(drafts, purpose);
+        if let Err(error) = &result
+            && error.is_final()
+        {
+            self.failed = Some(error.clone());
+        }
+        result
+    }
+
+    fn append_locked(&mut self, drafts: &[Draft<'_>], purpose: Purpose) -> Result<Vec<Recorded>, LogError> {
+        let lock = self.folder.join(names::LOCK);
+        self.storage.lock().map_err(io_error("lock", &lock))?;
+        let result = self.catch_up(ReadOn::IfMoved).and_then(|found| {
+            match found {
+                CaughtUp::Whole => {}
+                CaughtUp::Unfinished => self.record_repairs()?,
+            }
+            self.write(drafts, purpose)
+        });
+        self.storage.unlock().map_err(io_error("unlock", &lock))?;
+        result
+    }
+
+    /// Follows what others have written since, syncs it, and sets aside what a crash of theirs left unfinished.
+    fn catch_up(&mut self, read_on: ReadOn) -> Result<CaughtUp, LogError> {
+        let mut read_on = read_on;
+        let mut found = CaughtUp::Whole;
+        loop {
+            let path = self.folder.join(&self.head.segment);
+            if !self.storage.leads_to(&self.head.segment, &self.head.file).map_err(io_error("look at", &path))? {
+                return Err(self.damaged("the file was moved, removed or replaced while the log was in use"));
+            }
+            if read_on == ReadOn::IfMoved && !self.has_moved()? {
+                return Ok(found);
+            }
+            self.storage.sync(&self.head.file).map_err(io_error("sync", &path))?;
+            if read_on == ReadOn::FromDisk {
+                self.storage.forget_cached(&self.head.file).map_err(io_error("read", &path))?;
+            }
+            match self.follow()? {
+                Tail::Clean => {}
+                Tail::Torn { length } => {
+                    self.set_aside(length)?;
+                    found = CaughtUp::Unfinished;
+                }
+                Tail::Damaged { line, offset, problem } => {
+                    let entry = self.head.at.seq;
+                    return Err(LogError::Damaged { path, line, offset, entry, problem });
+                }
+                Tail::Written => return Err(self.damaged("the file changed while it was locked")),
+            }
+            if !self.is_newer_segment()? {
+                return Ok(found);
+            }
+            self.storage.sync_names().map_err(io_error("sync", &self.folder))?;
+            let start = Position::start_of_segment(self.head.at.seq, self.head.at.prev.clone());
+            self.head = head_at(&self.storage, &self.folder, start)?;
+            read_on = ReadOn::FromDisk;
+        }
+    }
+
+    fn has_moved(&self) -> Result<bool, LogError> {
+        let path = self.folder.join(&self.head.segment);
+        if self.head.at.offset < self.head.size {
+            let mut next = [0];
+            let got = self.storage.read_at(&self.head.file, &mut next, self.head.at.offset);
+            match got.map_err(io_error("read", &path))? {
+                0 => return Err(self.damaged("the file became shorter while the log was in use")),
+                _ if next != *b"\n" => return Ok(true),
+                _ => {}
+            }
+        }
+        self.is_newer_segment()
+    }
+
+    /// Whether the next entry has a segment of its own already.
+    fn is_newer_segment(&self) -> Result<bool, LogError> {
+        let name = names::segment(self.head.at.seq);
+        if name == self.head.segment {
+            return Ok(false);
+        }
+        self.storage.exists(&name).map_err(io_error("look at", &self.folder.join(name)))
+    }
+
+    /// Follows the chain in the segment of the head for as long as it is good, and judges what stands after it.
+    fn follow(&mut self) -> Result<Tail, LogError> {
+        let Self { storage, head, folder, .. } = self;
+        let path = folder.join(&head.segment);
+        let mut lines =
+            Lines::new(|buffer, offset| storage.read_at(&head.file, buffer, offset), head.at.offset, head.at.line);
+        while let Some(raw) = lines.next().map_err(io_error("read", &path))? {
+            let (line, offset) = (raw.number, raw.offset);
+            let Err(mismatch) = head.at.follow(&raw) else { continue };
+            let read_at = |buffer: &mut [u8], offset| storage.read_at(&head.file, buffer, offset);
+            let tail = judge(read_at, &head.at).map_err(io_error("read", &path))?;
+            if !matches!(tail, Tail::Torn { .. }) {
+                return Ok(tail);
+            }
+            let all = storage.names().map_err(io_error("list", folder))?;
+            let is_last = names::segments(&all).last().is_some_and(|first| names::segment(*first) == head.segment);
+            return Ok(if is_last { tail } else { Tail::Damaged { line, offset, problem: mismatch.to_string() } });
+        }
+        Ok(Tail::Clean)
+    }
+
+    /// Keeps the bytes of an unfinished write in a file of their own, then makes their place room again. Only then is the
+    /// entry about it written; until it is, the file's name says so, and the next to open the log writes it.
+    fn set_aside(&mut self, length: u64) -> Result<(), LogError> {
+        let path = self.folder.join(&self.head.segment);
+        let offset = self.head.at.offset;
+        let length = usize::try_from(length).expect("judge() bounds it by MAX_APPEND");
+        let mut torn = vec![0; length];
+        let mut got = 0;
+        while got < length {
+            let count = self.storage.read_at(&self.head.file, &mut torn[got..], offset + got as u64);
+            match count.map_err(io_error("read", &path))? {
+                0 => return Err(self.damaged("the file became shorter while it was locked")),
+                count => got += count,
+            }
+        }
+        let kept = names::torn(&self.head.segment, offset, Digest::of(&torn).as_str());
+        let unrecorded = format!("{kept}{}", names::UNRECORDED);
+        if !self.storage.exists(&unrecorded).map_err(io_error("look at", &self.folder.join(&unrecorded)))? {
+            make_whole(&self.storage, &self.folder, &unrecorded, &torn)?;
+        }
+        write_all(&self.storage, &self.head.file, &vec![b'\n'; length], offset).map_err(io_error("write", &path))?;
+        self.storage.sync(&self.head.file).map_err(io_error("sync", &path))
+    }
+
+    /// Writes an entry for each file that a repair has set aside, where there is none yet.
+    fn record_repairs(&mut self) -> Result<(), LogError> {
+        let mut all = self.storage.names().map_err(io_error("list", &self.folder))?;
+        all.sort();
+        for unrecorded in all.iter().filter(|name| name.ends_with(names::UNRECORDED)) {
+            let kept = unrecorded.trim_end_matches(names::UNRECORDED);
+            let Some((segment, offset)) = names::place_of_torn(kept) else { continue };
+            let path = self.folder.join(unrecorded);
+            let file = self.storage.open(unrecorded).map_err(io_error("open", &path))?;
+            let torn = read_all(&self.storage, &file).map_err(io_error("read", &path))?;
+            let event = Event::LogRepaired {
+                segment,
+                offset,
+                length: torn.len() as u64,
+                digest: Digest::of(&torn),
+                kept_in: kept.to_owned(),
+            };
+            self.write(&[Draft { run: None, event: &event }], Purpose::Closing)?;
+            self.storage.rename(unrecorded, kept).map_err(io_error("rename", &path))?;
+            self.storage.sync_names().map_err(io_error("sync", &self.folder))?;
+        }
+        Ok(())
+    }
+
+    /// Writes entries at the head. Under the lock, and caught up.
+    fn write(&mut self, drafts: &[Draft<'_>], purpose: Purpose) -> Result<Vec<Recorded>, LogError> {
+        let time = Utc::now().format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+        let mono = boot_time();
+        let first = self.head.at.seq;
+        let mut bytes = Vec::new();
+        let mut recorded = Vec::with_capacity(drafts.len());
+        let mut prev = self.head.at.prev.clone();
+        for (seq, draft) in (first..).zip(drafts) {
+            let entry = Entry {
+                seq,
+                time: time.clone(),
+                mono,
+                boot: self.author.boot.clone(),
+                run: draft.run.cloned(),
+                who: self.author.who.clone(),
+                event: draft.event.clone(),
+                prev: prev.clone(),
+            };
+            let line = encode(&entry, first, &self.author.who_json)?;
+            prev = Digest::of(line.as_bytes());
+            bytes.extend_from_slice(line.as_bytes());
+            bytes.push(b'\n');
+            recorded.push(Recorded { line, entry });
+        }
+        if bytes.len() > MAX_APPEND {
+            let what = format!("{} entries at once", drafts.len());
+            return Err(LogError::TooLong { what, length: bytes.len(), limit: MAX_APPEND });
+        }
+        self.make_room(bytes.len() as u64, purpose)?;
+        let path = self.folder.join(&self.head.segment);
+        let at = &mut self.head.at;
+        write_all(&self.storage, &self.head.file, &bytes, at.offset).map_err(io_error("write", &path))?;
+        self.storage.sync(&self.head.file).map_err(io_error("sync", &path))?;
+        let count = recorded.len() as u64;
+        at.offset += bytes.len() as u64;
+        at.line += count;
+        at.seq += count;
+        at.prev = prev;
+        at.batch = Some(first);
+        Ok(recorded)
+    }
+
+    /// Goes on in a new segment, if this one has no room left for what is to be written.
+    fn make_room(&mut self, length: u64, purpose: Purpose) -> Result<(), LogError> {
+        let left = self.head.size - self.head.at.offset;
+        let needed = match purpose {
+            Purpose::GoingOn => length + self.geometry.reserve,
+            Purpose::Closing => length,
+        };
+        if left >= needed {
+            return Ok(());
+        }
+        let start = Position::start_of_segment(self.head.at.seq, self.head.at.prev.clone());
+        make_segment(&self.storage, &self.folder, self.geometry, start.seq)?;
+        self.head = head_at(&self.storage, &self.folder, start)?;
+        Ok(())
+    }
+
+    fn damaged(&self, problem: &str) -> LogError {
+        let at = &self.head.at;
+        LogError::Damaged {
+            path: self.folder.join(&self.head.segment),
+            line: at.line,
+            offset: at.offset,
+            entry: at.seq,
+            problem: problem.to_owned(),
+        }
+    }
+}
+
+/// Opens the last segment, at its start; makes the first one if there is no log.
+fn open_head<S: Storage>(
+    storage: &S,
+    folder: &Path,
+    geometry: Geometry,
+    past: &Past,
+) -> Result<Head<S::File>, LogError> {
+    let all = storage.names().map_err(io_error("list", folder))?;
+    storage.sync_names().map_err(io_error("sync", folder))?;
+    let segments = names::segments(&all);
+    let Some(last) = segments.last() else {
+        refuse_if_log_vanished(folder, &all, past)?;
+        make_segment(storage, folder, geometry, 1)?;
+        return head_at(storage, folder, Position::first());
+    };
+    if *last == 1 {
+        return head_at(storage, folder, Position::first());
+    }
+    let Some(before) = segments.iter().rev().nth(1) else {
+        return Err(LogError::Damaged {
+            path: folder.join(names::segment(*last)),
+            line: 1,
+            offset: 0,
+            entry: *last,
+            problem: format!("the segments with entries 1 to {} are missing", last - 1),
+        });
+    };
+    let end = end_of(storage, folder, &names::segment(*before), *last)?;
+    head_at(storage, folder, end)
+}
+
+/// A log that has no segment but whose folder or home says that there was one must not begin anew.
+fn refuse_if_log_vanished(folder: &Path, all: &[String], past: &Past) -> Result<(), LogError> {
+    let other = all.iter().find(|name| *name != names::LOCK && *name != names::UNFINISHED);
+    let evidence = match (past, other) {
+        (Past::Known { evidence }, _) => evidence.clone(),
+        (Past::None, Some(name)) => folder.join(name),
+        (Past::None, None) => return Ok(()),
+    };
+    let problem = format!("there is no segment, and {} says that there was a log: it was removed", evidence.display());
+    Err(LogError::Damaged { path: folder.to_path_buf(), line: 1, offset: 0, entry: 1, problem })
+}
+
+/// The start of the segment that begins with entry `next`, from the last line of the one before it.
+fn end_of<S: Storage>(storage: &S, folder: &Path, segment: &str, next: u64) -> Result<Position, LogError> {
+    let path = folder.join(segment);
+    let file = storage.open(segment).map_err(io_error("open", &path))?;
+    let mut lines = Lines::new(|buffer, offset| storage.read_at(&file, buffer, offset), 0, 1);
+    let mut last = None;
+    while let Some(raw) = lines.next().map_err(io_error("read", &path))? {
+        last = Some((raw.number, raw.offset, raw.bytes.to_vec()));
+    }
+    let (line, offset, bytes) = last.unwrap_or((1, 0, Vec::new()));
+    let problem = match super::line::decode(&bytes) {
+        Ok(decoded) if decoded.entry.seq + 1 == next => {
+            return Ok(Position::start_of_segment(next, Digest::of(&bytes)));
+        }
+        Ok(decoded) => format!("the segment ends with entry {}, and the next begins with {next}", decoded.entry.seq),
+        Err(error) => error.to_string(),
+    };
+    Err(LogError::Damaged { path, line, offset, entry: next - 1, problem })
+}
+
+fn head_at<S: Storage>(storage: &S, folder: &Path, at: Position) -> Result<Head<S::File>, LogError> {
+    let segment = names::segment(at.seq);
+    let path = folder.join(&segment);
+    let file = storage.open(&segment).map_err(io_error("open", &path))?;
+    let size = storage.size(&file).map_err(io_error("look at", &path))?;
+    Ok(Head { segment, file, size, at })
+}
+
+fn make_segment<S: Storage>(storage: &S, folder: &Path, geometry: Geometry, first: u64) -> Result<(), LogError> {
+    let room = vec![b'\n'; usize::try_from(geometry.segment).expect("a segment fits into memory")];
+    make_whole(storage, folder, &names::segment(first), &room)
+}
+
+/// Makes a file that is either there with all its bytes, on disk, or not there at all.
+fn make_whole<S: Storage>(storage: &S, folder: &Path, name: &str, bytes: &[u8]) -> Result<(), LogError> {
+    let unfinished = folder.join(names::UNFINISHED);
+    if storage.exists(names::UNFINISHED).map_err(io_error("look at", &unfinished))? {
+        storage.remove(names::UNFINISHED).map_err(io_error("remove", &unfinished))?;
+    }
+    let made = storage.create(names::UNFINISHED).and_then(|file| {
+        write_all(storage, &file, bytes, 0)?;
+        storage.sync(&file)?;
+        storage.rename(names::UNFINISHED, name)
+    });
+    made.map_err(|error| {
+        // Gives back what room it took. If that fails too, the next attempt removes it first.
+        let _ = storage.remove(names::UNFINISHED);
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                LogError::NoRoom { path: folder.to_path_buf(), source: Arc::new(error) }
+            }
+            _ => io_error("make", &folder.join(name))(error),
+        }
+    })?;
+    storage.sync_names().map_err(io_error("sync", folder))
+}
+
+/// Writes all of it, going on after a short write. An error is final.
+fn write_all<S: Storage>(storage: &S, file: &S::File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        match storage.write_at(file, &bytes[done..], offset + done as u64)? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            count => done += count,
+        }
+    }
+    Ok(())
+}
+
+fn read_all<S: Storage>(storage: &S, file: &S::File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        match storage.read_at(file, &mut buffer, bytes.len() as u64)? {
+            0 => return Ok(bytes),
+            count => bytes.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+/// The line of an entry. The keys stand in one fixed order; the event's own JSON is spliced in.
+fn encode(entry: &Entry, batch: u64, who: &str) -> Result<String, LogError> {
+    let event = json(&entry.event)?;
+    let spliced = event.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    let Some(spliced) = spliced.filter(|text| text.starts_with("\"event\":") && text.ends_with('}')) else {
+        return Err(LogError::Unwritable { problem: format!("it has no data: {event}") });
+    };
+    let mut line = format!("{{\"v\":{VERSION},\"seq\":{}", entry.seq);
+    if batch < entry.seq {
+        line.push_str(&format!(",\"batch\":{batch}"));
+    }
+    line.push_str(&format!(",\"time\":\"{}\",\"mono\":{},\"boot\":\"{}\"", entry.time, entry.mono, entry.boot));
+    if let Some(run) = &entry.run {
+        line.push_str(&format!(",\"run\":\"{run}\""));
+    }
+    line.push_str(&format!(",{spliced},\"who\":{who},\"prev\":\"{}\"}}", entry.prev));
+    if line.len() > MAX_LINE {
+        let name = event.split('"').nth(3).unwrap_or("an event");
+        return Err(LogError::TooLong { what: format!("an entry `{name}`"), length: line.len(), limit: MAX_LINE });
+    }
+    Ok(line)
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, LogError> {
+    serde_json::to_string(value).map_err(|error| LogError::Unwritable { problem: error.to_string() })
+}
+
+/// Nanoseconds since the machine started, sleep included.
+fn boot_time() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).expect("the time since boot is not negative");
+    seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).expect("nanoseconds are not negative")
+}
+
+fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LogError + use<> {
+    let path = path.to_path_buf();
+    move |source| LogError::Io { doing, path, source: Arc::new(source) }
+}

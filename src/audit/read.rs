@@ -1,0 +1,257 @@
+//! Reading the log: every entry, in order, with its chain followed. Takes no lock, writes nothing, and ends at the first thing
+//! that is wrong: a view that passed over damage would show a history that never was.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::lines::Lines;
+use super::log::Recorded;
+use super::tail::{Position, Tail, judge_unlocked};
+use super::{Home, names};
+
+/// An entry and where it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// The file name of the segment.
+    pub segment: Arc<str>,
+    /// The number of the line in it; the first is 1.
+    pub line_number: u64,
+    /// Where the line begins, in bytes.
+    pub offset: u64,
+    /// The line and what it says.
+    pub recorded: Recorded,
+}
+
+/// Why the log cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// There is no log.
+    #[error("there is no audit log in {}: nothing has run in this home yet, or another --home is meant", path.display())]
+    NoLog {
+        /// The folder that would hold it.
+        path: PathBuf,
+    },
+    /// A system call failed.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The chain is broken here; what follows was not read.
+    #[error(
+        "the audit log is damaged or was changed: {}, line {line} (byte {offset}), where entry {entry} belongs: {problem}. Run \
+         `interlock audit verify` for all there is to find",
+        path.display()
+    )]
+    Damaged {
+        /// The segment.
+        path: PathBuf,
+        /// The line in it; the first is 1.
+        line: u64,
+        /// Where the line begins, in bytes.
+        offset: u64,
+        /// The number of the entry that belongs there.
+        entry: u64,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+/// The entries of the log of this home, from the first. What a crash has left unfinished at the end, or another process is
+/// writing at this moment, is not yielded.
+///
+/// # Errors
+/// There is no log, or its folder cannot be read. The iterator yields at most one error, as its last item.
+pub fn read(home: &Home) -> Result<Reader, ReadError> {
+    let folder = home.audit();
+    let segments = list(&folder)?;
+    if segments.is_empty() {
+        return Err(ReadError::NoLog { path: folder });
+    }
+    Ok(Reader { folder, at: Position::first(), current: None, state: State::Reading })
+}
+
+/// See [`read`].
+#[derive(Debug)]
+pub struct Reader {
+    folder: PathBuf,
+    at: Position,
+    current: Option<Segment>,
+    state: State,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Reading,
+    Ended,
+}
+
+type ReadAt = Box<dyn FnMut(&mut [u8], u64) -> io::Result<usize> + Send>;
+
+struct Segment {
+    name: Arc<str>,
+    file: Arc<File>,
+    lines: Lines<ReadAt>,
+}
+
+impl std::fmt::Debug for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Segment").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Segment {
+    fn open(folder: &Path, name: &str) -> Result<Self, ReadError> {
+        let file = Arc::new(open(&folder.join(name))?);
+        Ok(Self { name: name.into(), lines: lines(&file, &Position::first()), file })
+    }
+}
+
+fn lines(file: &Arc<File>, at: &Position) -> Lines<ReadAt> {
+    let file = Arc::clone(file);
+    Lines::new(Box::new(move |buffer, offset| read_at(&file, buffer, offset)), at.offset, at.line)
+}
+
+/// What the reader does next.
+enum Next {
+    Entry(Box<Found>),
+    Again,
+    End,
+}
+
+impl Iterator for Reader {
+    type Item = Result<Found, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.state == State::Reading {
+            match self.step() {
+                Ok(Next::Entry(found)) => return Some(Ok(*found)),
+                Ok(Next::Again) => {}
+                Ok(Next::End) => self.state = State::Ended,
+                Err(error) => {
+                    self.state = State::Ended;
+                    return Some(Err(error));
+                }
+            }
+        }
+        None
+    }
+}
+
+impl Reader {
+    fn step(&mut self) -> Result<Next, ReadError> {
+        let Self { folder, at, current, .. } = self;
+        let segment = match current {
+            Some(segment) => segment,
+            None => current.insert(Segment::open(folder, &names::segment(at.seq))?),
+        };
+        let path = || folder.join(&*segment.name);
+        let io_error = |source| ReadError::Io { path: path(), source };
+        let (offset, line) = (at.offset, at.line);
+        let raw = segment.lines.next().map_err(io_error)?;
+        let mismatch = match &raw {
+            None => None,
+            Some(raw) => match at.follow(raw) {
+                Ok(decoded) => {
+                    let line = std::str::from_utf8(raw.bytes).expect("decode() has checked it").to_owned();
+                    return Ok(Next::Entry(Box::new(Found {
+                        segment: Arc::clone(&segment.name),
+                        line_number: raw.number,
+                        offset: raw.offset,
+                        recorded: Recorded { line, entry: decoded.entry },
+                    })));
+                }
+                Err(mismatch) => Some((raw.number, raw.offset, mismatch)),
+            },
+        };
+        // Nothing more, or something else than the next entry. A writer may have been here in between, so look again: first
+        // for a newer segment, since its maker was done with this one.
+        let newer = newer_segment(folder, at, &segment.name)?;
+        let file = Arc::clone(&segment.file);
+        let tail = judge_unlocked(|buffer, offset| read_at(&file, buffer, offset), at).map_err(io_error)?;
+        let damaged = |line, offset, problem| ReadError::Damaged { path: path(), line, offset, entry: at.seq, problem };
+        match (tail, newer) {
+            (Tail::Written, _) => {
+                segment.lines = lines(&segment.file, at);
+                Ok(Next::Again)
+            }
+            (Tail::Damaged { line, offset, problem }, _) => Err(damaged(line, offset, problem)),
+            (Tail::Torn { .. }, Newer::None) | (Tail::Clean, Newer::None) => Ok(Next::End),
+            (Tail::Clean, Newer::Next) => {
+                *at = Position::start_of_segment(at.seq, at.prev.clone());
+                *current = None;
+                Ok(Next::Again)
+            }
+            (Tail::Torn { .. }, Newer::Next | Newer::Later(_)) => {
+                let (line, offset, problem) = match mismatch {
+                    Some((line, offset, mismatch)) => (line, offset, mismatch.to_string()),
+                    None => (line, offset, "an unfinished entry, though a later segment follows".to_owned()),
+                };
+                Err(damaged(line, offset, problem))
+            }
+            (Tail::Clean, Newer::Later(first)) => {
+                let problem = format!("the next segment begins with entry {first}: entries are missing");
+                Err(damaged(line, offset, problem))
+            }
+        }
+    }
+}
+
+/// Which segment stands after a place in the chain.
+enum Newer {
+    None,
+    Next,
+    Later(u64),
+}
+
+fn newer_segment(folder: &Path, at: &Position, current: &str) -> Result<Newer, ReadError> {
+    let here = names::first_of(current).expect("segments are opened by their number");
+    let later = list(folder)?.into_iter().find(|first| *first > here);
+    Ok(match later {
+        None => Newer::None,
+        Some(first) if first == at.seq => Newer::Next,
+        Some(first) => Newer::Later(first),
+    })
+}
+
+/// The first entries of all segments, in order.
+fn list(folder: &Path) -> Result<Vec<u64>, ReadError> {
+    let io_error = |source| ReadError::Io { path: folder.to_path_buf(), source };
+    let mut all = Vec::new();
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(ReadError::NoLog { path: folder.to_path_buf() });
+        }
+        Err(error) => return Err(io_error(error)),
+    };
+    for entry in entries {
+        all.push(entry.map_err(io_error)?.file_name().to_string_lossy().into_owned());
+    }
+    Ok(names::segments(&all))
+}
+
+/// Opens a segment for reading; never a link, a pipe or a device.
+pub(super) fn open(path: &Path) -> Result<File, ReadError> {
+    let io_error = |source| ReadError::Io { path: path.to_path_buf(), source };
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = File::options().read(true).custom_flags(flags).open(path).map_err(io_error)?;
+    if !file.metadata().map_err(io_error)?.is_file() {
+        return Err(io_error(io::Error::other("it is not a regular file")));
+    }
+    Ok(file)
+}
+
+pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(buffer, offset) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The tests of the room, by what they try.
+
+mod basics;
+mod common;
