@@ -1,0 +1,391 @@
+//! Templates: Jinja, strict, bounded. A scalar that contains `{{` or `{%` is a template and is rendered once, with the
+//! parameters as its only names; what comes out is never looked at again. There are `{% if %}` and `{% raw %}`, a few
+//! filters and no functions, loops, assignments or multiplication, so that no template can outgrow its parameters by much.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
+
+use super::params::Value;
+use crate::diagnostic::suggest;
+
+/// The longest template, in bytes.
+pub const LONGEST: usize = 64 << 10;
+/// The longest text that a template may become, in bytes: the longest argument that Linux takes.
+pub const LONGEST_RENDERED: usize = 128 << 10;
+/// Instructions that one rendering may take.
+const FUEL: u64 = 50_000;
+/// The filters that templates have.
+pub const FILTERS: [&str; 6] = ["basename", "dirname", "lower", "replace", "trim", "upper"];
+
+const STATEMENTS: [&str; 6] = ["if", "elif", "else", "endif", "raw", "endraw"];
+
+/// What a name stands for.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Binding {
+    /// A value.
+    Known(Value),
+    /// A parameter that has no value yet. The value is a placeholder of its type.
+    Missing(Value),
+    /// A secret, whose value is not known before a step starts.
+    Secret,
+}
+
+/// What a template became.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rendered {
+    /// This text.
+    Known(String),
+    /// It depends on a parameter that has no value yet.
+    Unknown,
+    /// It depends on a secret.
+    Secret,
+}
+
+/// What is wrong with a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// What kind of mistake it is.
+    pub kind: MistakeKind,
+    /// In words.
+    pub message: String,
+    /// Which part of the template's text, in bytes; `None` for all of it.
+    pub range: Option<Range<usize>>,
+    /// What to do next.
+    pub help: Option<String>,
+}
+
+/// Kinds of mistakes in templates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MistakeKind {
+    /// A name that nothing defines.
+    Undefined,
+    /// Anything else.
+    Template,
+}
+
+/// Why a text with a secret could not be rendered. Says nothing of any value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a template that uses a secret cannot be rendered: {0}; run `interlock check` on the runbook")]
+pub struct SecretTemplateError(String);
+
+/// Renders templates with one set of names.
+pub struct Templates {
+    environment: Environment<'static>,
+    bindings: BTreeMap<String, Binding>,
+    context: minijinja::Value,
+    cache: HashMap<String, Result<Rendered, Vec<Mistake>>>,
+}
+
+/// Whether a text is a template.
+pub fn is_template(text: &str) -> bool {
+    text.contains('{') && (text.contains("{{") || text.contains("{%"))
+}
+
+/// Renders a template that uses secrets, right before the start of its step.
+///
+/// # Errors
+/// When it is not a valid template or names something that is in neither map. The message holds no value.
+pub fn render_secret(
+    template: &str,
+    values: &BTreeMap<String, Value>,
+    secrets: &BTreeMap<String, String>,
+) -> Result<String, SecretTemplateError> {
+    let wrong = |why: &str| SecretTemplateError(why.to_owned());
+    if let Some(mistake) = unsupported(template) {
+        return Err(wrong(&mistake.message));
+    }
+    let plain = values.iter().map(|(name, value)| (name.clone(), jinja_value(value)));
+    let secret = secrets.iter().map(|(name, value)| (name.clone(), minijinja::Value::from(value.as_str())));
+    let context: BTreeMap<String, minijinja::Value> = plain.chain(secret).collect();
+    let rendered = environment().render_str(template, minijinja::Value::from(context));
+    // An error of the template engine may quote a value, so only its kind is passed on.
+    let rendered = rendered.map_err(|error| wrong(&error.kind().to_string()))?;
+    if rendered.contains('\0') {
+        return Err(wrong("the result holds a NUL character"));
+    }
+    Ok(rendered)
+}
+
+impl Templates {
+    /// With these names.
+    pub fn new(bindings: BTreeMap<String, Binding>) -> Self {
+        let values = bindings.iter().map(|(name, binding)| {
+            let value = match binding {
+                Binding::Known(value) | Binding::Missing(value) => jinja_value(value),
+                Binding::Secret => minijinja::Value::from("secret"),
+            };
+            (name.clone(), value)
+        });
+        let context = minijinja::Value::from(values.collect::<BTreeMap<_, _>>());
+        let mut environment = environment();
+        environment.set_debug(true);
+        Self { environment, bindings, context, cache: HashMap::new() }
+    }
+
+    /// What this name stands for.
+    pub fn binding(&self, name: &str) -> Option<&Binding> {
+        self.bindings.get(name)
+    }
+
+    /// All names, in order.
+    pub fn bindings(&self) -> &BTreeMap<String, Binding> {
+        &self.bindings
+    }
+
+    /// Renders one text.
+    ///
+    /// # Errors
+    /// Every undefined name of it, or else the first other mistake.
+    pub fn render(&mut self, text: &str) -> Result<Rendered, Vec<Mistake>> {
+        if let Some(known) = self.cache.get(text) {
+            return known.clone();
+        }
+        let rendered = self.render_afresh(text);
+        self.cache.insert(text.to_owned(), rendered.clone());
+        rendered
+    }
+
+    fn render_afresh(&self, text: &str) -> Result<Rendered, Vec<Mistake>> {
+        if let Some(mistake) = unsupported(text) {
+            return Err(vec![mistake]);
+        }
+        let template = self.environment.template_from_str(text).map_err(|error| vec![self.mistake(&error, text)])?;
+        let mut names: Vec<String> = template.undeclared_variables(false).into_iter().collect();
+        names.sort();
+        let undefined: Vec<Mistake> = names
+            .iter()
+            .filter(|name| !self.bindings.contains_key(*name))
+            .map(|name| self.undefined(name, text))
+            .collect();
+        if !undefined.is_empty() {
+            return Err(undefined);
+        }
+        let uses = |wanted: fn(&Binding) -> bool| names.iter().any(|name| self.bindings.get(name).is_some_and(wanted));
+        let secret = uses(|binding| *binding == Binding::Secret);
+        let missing = uses(|binding| matches!(binding, Binding::Missing(_)));
+        match template.render(self.context.clone()) {
+            Err(error) if (secret || missing) && !is_static(&error) => {
+                Ok(if secret { Rendered::Secret } else { Rendered::Unknown })
+            }
+            Err(error) => Err(vec![self.mistake(&error, text)]),
+            Ok(_) if secret => Ok(Rendered::Secret),
+            Ok(_) if missing => Ok(Rendered::Unknown),
+            Ok(rendered) if rendered.len() > LONGEST_RENDERED => Err(vec![Mistake {
+                kind: MistakeKind::Template,
+                message: format!("the template becomes longer than {} KiB", LONGEST_RENDERED >> 10),
+                range: None,
+                help: Some("put long texts into a file, and its path into the runbook".to_owned()),
+            }]),
+            Ok(rendered) => Ok(Rendered::Known(rendered)),
+        }
+    }
+
+    fn undefined(&self, name: &str, text: &str) -> Mistake {
+        let names: Vec<&str> = self.bindings.keys().map(String::as_str).collect();
+        let help = suggest::did_you_mean(name, &names)
+            .unwrap_or_else(|| format!("declare it: `params: {{{name}: {{type: string}}}}`"));
+        Mistake {
+            kind: MistakeKind::Undefined,
+            message: format!("`{name}` is not defined"),
+            range: word_in_template(text, name),
+            help: Some(help),
+        }
+    }
+
+    fn mistake(&self, error: &Error, text: &str) -> Mistake {
+        let detail = error.detail().unwrap_or_default();
+        let help = match error.kind() {
+            ErrorKind::UnknownFilter => format!("the filters are {}", FILTERS.join(", ")),
+            _ => "for braces that are to stay as they are, write `{% raw %}{{ … }}{% endraw %}`".to_owned(),
+        };
+        Mistake {
+            kind: MistakeKind::Template,
+            message: match detail {
+                "" => format!("the template cannot be rendered: {}", error.kind()),
+                detail => format!("the template cannot be rendered: {}: {detail}", error.kind()),
+            },
+            range: error.range().filter(|range| !range.is_empty() && text.get(range.clone()).is_some()),
+            help: Some(help),
+        }
+    }
+}
+
+/// Whether an error is there whatever the values are.
+fn is_static(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::UnknownFilter | ErrorKind::UnknownTest | ErrorKind::UnknownFunction | ErrorKind::UnknownMethod
+    )
+}
+
+fn jinja_value(value: &Value) -> minijinja::Value {
+    match value {
+        Value::Text(text) => minijinja::Value::from(text.as_str()),
+        Value::Int(number) => minijinja::Value::from(*number),
+        Value::Bool(truth) => minijinja::Value::from(*truth),
+    }
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::empty();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_fuel(Some(FUEL));
+    let mut syntax = SyntaxConfig::builder();
+    syntax.keep_trailing_newline(true);
+    environment.set_syntax(syntax.build().expect("the default delimiters are valid"));
+    environment.add_filter("lower", |text: String| text.to_lowercase());
+    environment.add_filter("upper", |text: String| text.to_uppercase());
+    environment.add_filter("trim", |text: String| text.trim().to_owned());
+    environment.add_filter("basename", |path: String| {
+        std::path::Path::new(&path).file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    });
+    environment.add_filter("dirname", |path: String| {
+        std::path::Path::new(&path).parent().map(|parent| parent.to_string_lossy().into_owned()).unwrap_or_default()
+    });
+    environment.add_filter("replace", |text: String, from: String, to: String| {
+        let grown = text.matches(&from).count().saturating_mul(to.len());
+        if grown > LONGEST_RENDERED {
+            return Err(Error::new(ErrorKind::InvalidOperation, "the result is too long"));
+        }
+        Ok(text.replace(&from, &to))
+    });
+    environment
+}
+
+/// The first thing in a template that Jinja has and the language has not.
+fn unsupported(text: &str) -> Option<Mistake> {
+    let mistake = |message: String, range: Range<usize>, help: &str| {
+        Some(Mistake { kind: MistakeKind::Template, message, range: Some(range), help: Some(help.to_owned()) })
+    };
+    if text.len() > LONGEST {
+        let message = format!("the template is longer than {} KiB", LONGEST >> 10);
+        return mistake(message, 0..0, "put long texts into a file, and its path into the runbook");
+    }
+    for part in Parts::new(text) {
+        if part.kind == PartKind::Statement {
+            let inner = part.inner(text).trim_start_matches(['-', '+']).trim_start();
+            let word: &str = inner.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
+            if !STATEMENTS.contains(&word) {
+                let message = format!("templates have no `{{% {word} %}}`");
+                return mistake(
+                    message,
+                    part.range,
+                    "there are `{% if %}`, `{% elif %}`, `{% else %}` and `{% raw %}`",
+                );
+            }
+        }
+        if let Some(star) = part.find_outside_quotes(text, "*") {
+            let message = "templates have no multiplication".to_owned();
+            return mistake(message, star..star + 1, "give the result as a parameter");
+        }
+    }
+    None
+}
+
+/// The parts of a template between delimiters.
+struct Parts<'t> {
+    text: &'t str,
+    from: usize,
+}
+
+struct Part {
+    kind: PartKind,
+    /// With its delimiters.
+    range: Range<usize>,
+}
+
+#[derive(PartialEq, Eq)]
+enum PartKind {
+    Expression,
+    Statement,
+}
+
+impl<'t> Parts<'t> {
+    fn new(text: &'t str) -> Self {
+        Self { text, from: 0 }
+    }
+}
+
+impl Iterator for Parts<'_> {
+    type Item = Part;
+
+    fn next(&mut self) -> Option<Part> {
+        loop {
+            let rest = &self.text[self.from..];
+            let found = rest.match_indices('{').find(|(at, _)| rest[at + 1..].starts_with(['{', '%', '#']))?.0;
+            let start = self.from + found;
+            let (kind, close) = match self.text.as_bytes()[start + 1] {
+                b'#' => {
+                    self.from = self.text[start..].find("#}").map_or(self.text.len(), |end| start + end + 2);
+                    continue;
+                }
+                b'%' => (PartKind::Statement, "%}"),
+                _ => (PartKind::Expression, "}}"),
+            };
+            let mut part = Part { kind, range: start..self.text.len() };
+            let end = part.find_outside_quotes(self.text, close).map_or(self.text.len(), |end| end + 2);
+            part.range = start..end;
+            self.from = end;
+            let inner = part.inner(self.text).trim_matches(['-', '+']).trim();
+            if part.kind == PartKind::Statement && inner == "raw" {
+                let after = &self.text[end..];
+                self.from = after
+                    .match_indices("{%")
+                    .find(|(at, _)| after[at + 2..].trim_start_matches(['-', '+']).trim_start().starts_with("endraw"))
+                    .map_or(self.text.len(), |(at, _)| end + at);
+            }
+            return Some(part);
+        }
+    }
+}
+
+impl Part {
+    fn inner<'t>(&self, text: &'t str) -> &'t str {
+        let whole = &text[self.range.clone()];
+        let whole = whole.get(2..).unwrap_or_default();
+        whole.strip_suffix("%}").or_else(|| whole.strip_suffix("}}")).unwrap_or(whole)
+    }
+
+    /// Where this stands in the part, not counting what is between quotes; an index into the whole text.
+    fn find_outside_quotes(&self, text: &str, wanted: &str) -> Option<usize> {
+        let mut quote: Option<u8> = None;
+        let mut escaped = false;
+        let bytes = text.as_bytes();
+        let from = (self.range.start + 2).min(self.range.end);
+        for (at, byte) in bytes.iter().enumerate().take(self.range.end).skip(from) {
+            match quote {
+                Some(_) if escaped => escaped = false,
+                Some(_) if *byte == b'\\' => escaped = true,
+                Some(open) if *byte == open => quote = None,
+                Some(_) => {}
+                None if bytes[at..self.range.end].starts_with(wanted.as_bytes()) => return Some(at),
+                None if *byte == b'"' || *byte == b'\'' => quote = Some(*byte),
+                None => {}
+            }
+        }
+        None
+    }
+}
+
+/// Where a name stands as a word of its own between the delimiters of a template.
+pub fn word_in_template(text: &str, word: &str) -> Option<Range<usize>> {
+    let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
+    for part in Parts::new(text) {
+        let inner = &text[part.range.clone()];
+        for (at, _) in inner.match_indices(word) {
+            let before = inner[..at].chars().next_back();
+            let after = inner[at + word.len()..].chars().next();
+            let alone = !before.is_some_and(|c| part_of_word(c) || c == '.' || c == '"' || c == '\'')
+                && !after.is_some_and(part_of_word);
+            if alone {
+                let start = part.range.start + at;
+                return Some(start..start + word.len());
+            }
+        }
+    }
+    None
+}
