@@ -1,0 +1,175 @@
+//! How the processes of a run are contained: chosen once, at its start, and recorded in words.
+//!
+//! With the right to make control groups of version 2 (root, or a delegated subtree; pure or hybrid hosts) each attempt
+//! of a step gets a fresh one. Without, processes are found by walking `/proc`, which is weaker and says so.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::exec::cgroup::{self, Cgroup};
+use crate::exec::guardian::Guardian;
+use crate::exec::spawn::Killability;
+use crate::exec::tree::{Leaf, Tree};
+use crate::exec::walk::{Family, WalkTree};
+
+/// How the processes of one run are contained. Dropping it ends what is left in the run's own control group and removes
+/// the group.
+#[derive(Debug)]
+pub struct Containment {
+    run: String,
+    tier: Tier,
+    killability: Killability,
+}
+
+#[derive(Debug)]
+enum Tier {
+    Cgroup(Groups),
+    Walk { family: Arc<Family>, reason: String },
+}
+
+/// The run's own control group.
+#[derive(Debug)]
+struct Groups {
+    parent: Cgroup,
+    name: String,
+    run: Arc<Cgroup>,
+    /// The door of the group that we are in ourselves.
+    home: Arc<OwnedFd>,
+    /// None only while dropping.
+    guardian: Option<Guardian>,
+}
+
+impl Containment {
+    /// Chooses the strongest way that works here. `run` is the run's id, safe as a file name.
+    ///
+    /// Tried first is a group below our own, then one at the top of the hierarchy. A way counts as working when a group
+    /// could be made, frozen and removed in it.
+    pub fn detect(run: &str) -> Self {
+        let tier = match Groups::make(run) {
+            Ok(groups) => Tier::Cgroup(groups),
+            Err(reason) => Tier::Walk { family: Arc::new(Family::with_orphans()), reason },
+        };
+        Self { run: run.to_owned(), tier, killability: killability() }
+    }
+
+    /// The walk of descendants, whatever else would work here.
+    pub fn walk(run: &str) -> Self {
+        let tier = Tier::Walk { family: Arc::new(Family::with_orphans()), reason: "asked for".to_owned() };
+        Self { run: run.to_owned(), tier, killability: killability() }
+    }
+
+    /// The way that was chosen, in words.
+    pub fn describe(&self) -> String {
+        match &self.tier {
+            Tier::Cgroup(groups) => format!("cgroup v2 at {}", groups.run.path().display()),
+            Tier::Walk { reason, .. } => format!("process walk (weaker: {reason})"),
+        }
+    }
+
+    /// A tree for one attempt; `name` is never used twice in a run.
+    pub(super) fn plant(&self, name: &str) -> io::Result<Tree> {
+        match &self.tier {
+            Tier::Cgroup(groups) => {
+                let name = format!("step.{name}");
+                Ok(Tree::Cgroup(Leaf {
+                    group: groups.run.create_child(&name)?,
+                    run: Arc::clone(&groups.run),
+                    name,
+                    home: Arc::clone(&groups.home),
+                }))
+            }
+            Tier::Walk { family, .. } => Ok(Tree::Walk(WalkTree::new(Arc::clone(family), self.mark(name)))),
+        }
+    }
+
+    /// The mark in the environment of an attempt's processes.
+    pub(super) fn mark(&self, name: &str) -> String {
+        format!("{}/{name}", self.run)
+    }
+
+    pub(super) fn killability(&self) -> Killability {
+        self.killability
+    }
+}
+
+impl Groups {
+    /// Makes the run's group, or says in words why not.
+    fn make(run: &str) -> Result<Self, String> {
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo").map_err(|error| format!("mounts: {error}"))?;
+        let mounts = cgroup::mounts(&mountinfo);
+        let Some(mount) = mounts.first() else { return Err("cgroup v2 is not mounted".to_owned()) };
+        let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| format!("/proc/self/cgroup: {error}"))?;
+        // A path with `..` is outside of what this mount shows.
+        let own = cgroup::own_path(&own).filter(|path| !path.split('/').any(|part| part == ".."));
+        let Some(own) = own.map(|path| mount.join(path)) else {
+            return Err(format!("our own control group is not below {}", mount.display()));
+        };
+        let mut parents: Vec<PathBuf> = vec![own.clone()];
+        if own != *mount {
+            parents.push(mount.clone());
+        }
+        let mut reasons = Vec::new();
+        for parent in parents {
+            match Self::make_in(&parent, &own, run) {
+                Ok(groups) => return Ok(groups),
+                Err(error) => reasons.push(format!("no control group can be made in {}: {error}", parent.display())),
+            }
+        }
+        Err(reasons.join("; "))
+    }
+
+    fn make_in(parent: &Path, own: &Path, run: &str) -> io::Result<Self> {
+        let name = format!("interlock.{run}");
+        let home = Arc::new(Cgroup::open(own)?.door()?);
+        let parent = Cgroup::open(parent)?;
+        let group = match parent.create_child(&name) {
+            // Left by an earlier process of the same run.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => parent.open_child(&name)?,
+            result => result?,
+        };
+        let tested = self_test(&group).and_then(|()| Guardian::post(&group));
+        match tested {
+            Ok(guardian) => Ok(Self { parent, name, run: Arc::new(group), home, guardian: Some(guardian) }),
+            Err(error) => {
+                // The reason that is told is the first failure, not what cleaning up after it says.
+                let _removed = parent.remove_child(&name);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        for _ in 0..200 {
+            if self.parent.remove_child(&self.name).is_ok() {
+                break;
+            }
+            // What cannot be killed now stays where an operator can see it.
+            let _killed = self.run.kill();
+            std::thread::sleep(std::time::Duration::from_micros(500));
+        }
+        // Last, so that there is no moment without it while something may run.
+        self.guardian.take();
+    }
+}
+
+/// Makes a group in this one, freezes it, and removes it.
+fn self_test(group: &Cgroup) -> io::Result<()> {
+    let name = format!("self-test.{}", std::process::id());
+    let test = group.create_child(&name)?;
+    let frozen = test.door().and_then(|_| test.freeze());
+    group.remove_child(&name)?;
+    frozen
+}
+
+/// A step is not to inherit that we are spared, or preferred, when memory runs out.
+fn killability() -> Killability {
+    match fs::read_to_string("/proc/self/oom_score_adj") {
+        Ok(text) if text.trim() != "0" => Killability::Reset,
+        _ => Killability::Inherited,
+    }
+}
