@@ -15,10 +15,12 @@ mod process;
 mod procfs;
 mod table;
 mod view;
+mod watch;
 mod words;
 
 pub use evidence::Look;
 pub use view::{Membership, View};
+pub use watch::{Notice, NoticeKind, Side, Watches};
 
 pub use words::{commands, in_words};
 

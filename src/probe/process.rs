@@ -31,18 +31,16 @@ pub(super) fn look(probe: &ProcessProbe, view: &View, depth: Depth<'_>) -> Look 
     found.look(probe, view)
 }
 
-/// Examines one process, of which an event told: the evidence if it is as described.
-pub(super) fn sudden(probe: &ProcessProbe, view: &View, proc_dir: &OwnedFd, pid: u32) -> Option<String> {
-    let wanted = Wanted::of(probe, view).ok()?;
-    match wanted.pid {
-        FromFile::NotAsked => {}
-        FromFile::Pid(recorded) if recorded == pid => {}
-        FromFile::Pid(_) | FromFile::Nobody(_) => return None,
-    }
-    match wanted.examine(proc_dir, pid) {
-        Match::Is(words) => Some(words),
-        Match::Not | Match::Untold(_) => None,
-    }
+/// Whether a program of this path could be meant, judged by its path alone; an empty path is one that is hidden.
+pub(super) fn could_be(probe: &ProcessProbe, exe: &[u8]) -> bool {
+    let name = procfs::base_name(exe);
+    let same_file = |wanted: &Path| {
+        wanted.file_name().is_some_and(|wanted| wanted.as_bytes() == name)
+            || fs::canonicalize(wanted).is_ok_and(|real| real.as_os_str().as_bytes() == procfs::without_deleted(exe))
+    };
+    exe.is_empty()
+        || (probe.name.as_ref().is_none_or(|wanted| wanted.as_bytes() == name)
+            && probe.exe.as_deref().is_none_or(same_file))
 }
 
 /// A process that is as described, if there is one, for waiting on its end.

@@ -84,6 +84,15 @@ impl Table {
         self.rows.iter().filter(|(_, row)| matches(row)).map(|(&pid, _)| pid).collect()
     }
 
+    /// The executable of a process as the kernel gives it; empty where it is hidden, none where there is none.
+    pub(super) fn exe(&self, pid: u32) -> Option<&[u8]> {
+        match &self.rows.get(&pid)?.exe {
+            Exe::File(path, _) => Some(path),
+            Exe::Hidden => Some(&[]),
+            Exe::None => None,
+        }
+    }
+
     fn update_one(&mut self, pid: u32, inode: u64) {
         let poll = self.poll;
         let mut path = [0_u8; 16];
