@@ -18,7 +18,7 @@ pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>)
 }
 
 /// A help text that names the nearest candidate, or lists them all where there are few.
-pub fn did_you_mean<'a>(written: &str, candidates: &[&'a str]) -> Option<String> {
+pub fn did_you_mean(written: &str, candidates: &[&str]) -> Option<String> {
     if let Some(nearest) = nearest(written, candidates.iter().copied()) {
         return Some(format!("did you mean `{nearest}`?"));
     }

@@ -1,6 +1,7 @@
-//! Which fact is held from where to where. A fact is held from the step that ensured it (or before the first that requires it)
-//! to the end of the last step that requires it, without a gap. A step that ensures another state of the same system ends it;
-//! ensuring it once more changes nothing.
+//! Which fact is held from where to where. A fact is held from the step that ensured it last before it is required (or else from
+//! before the first step that requires it) to the end of the last step that requires it, without a gap. A step that ensures
+//! or requires another state of the same system ends it; a step between two requirers that ensures it once more does not
+//! interrupt it.
 
 use std::collections::BTreeMap;
 
@@ -30,6 +31,7 @@ pub enum HoldStart {
 }
 
 /// A hold that may still grow.
+#[derive(Clone, Copy)]
 struct Open {
     from: HoldStart,
     until: Option<usize>,
@@ -47,16 +49,18 @@ pub fn holds(runbook: &Runbook) -> Vec<Hold> {
     for (index, step) in runbook.steps.iter().enumerate() {
         for fact in step.requires.iter().filter(|fact| !runbook.requires.contains(fact)) {
             let candidates = open.entry(&fact.system).or_default();
+            found.extend(close_others(candidates, fact));
             let hold = candidates.entry(fact).or_insert(Open { from: HoldStart::Before(index), until: None });
             hold.until = Some(index);
         }
         for fact in step.ensures.iter().filter(|fact| !runbook.requires.contains(fact)) {
             let candidates = open.entry(&fact.system).or_default();
-            let others: Vec<&Fact> = candidates.keys().copied().filter(|other| *other != fact).collect();
-            for other in others {
-                found.extend(candidates.remove(other).and_then(|hold| hold.close(other)));
+            found.extend(close_others(candidates, fact));
+            let afresh = Open { from: HoldStart::After(index), until: None };
+            let hold = candidates.entry(fact).or_insert(afresh);
+            if hold.until.is_none() {
+                *hold = afresh;
             }
-            candidates.entry(fact).or_insert(Open { from: HoldStart::After(index), until: None });
         }
     }
     for (fact, hold) in open.into_values().flatten() {
@@ -64,6 +68,12 @@ pub fn holds(runbook: &Runbook) -> Vec<Hold> {
     }
     found.sort_by(|left, right| (left.from.order(), &left.fact).cmp(&(right.from.order(), &right.fact)));
     found
+}
+
+/// Ends what is open of other states than this fact's.
+fn close_others(candidates: &mut BTreeMap<&Fact, Open>, fact: &Fact) -> Vec<Hold> {
+    let others: Vec<&Fact> = candidates.keys().copied().filter(|other| *other != fact).collect();
+    others.into_iter().filter_map(|other| candidates.remove(other)?.close(other)).collect()
 }
 
 impl Open {

@@ -163,13 +163,19 @@ pub(super) fn instantiate(
 
 fn kind_mistake(runbook: &mut Reader<'_>, reader: Reader<'_>, entry: &Entry<'_>) {
     let kind_source = reader.source;
+    let mut said: Vec<String> = Vec::new();
     for mistake in reader.problems.into_vec() {
+        // Each state of a kind may stumble over the same parameter.
+        if said.contains(&mistake.message) {
+            continue;
+        }
         let line = mistake.primary.map_or(1, |label| kind_source.position(label.span.start).0);
         let message = format!("the kind `{}` cannot be made from these parameters: {}", entry.key, mistake.message);
         let mut diagnostic = Diagnostic::error(code::KIND, message)
-            .at(entry.key_span, format!("see line {line} of `interlock kinds {}`", entry.key));
+            .at(entry.key_span, format!("found in line {line} of the kind's own text"));
         diagnostic.help = mistake.help;
         runbook.report(diagnostic);
+        said.push(mistake.message);
     }
 }
 

@@ -99,15 +99,15 @@ impl Param {
         }
         match &self.type_ {
             ParamType::String => Ok(Value::Text(text.to_owned())),
-            ParamType::Int => whole_number(text).map(Value::Int).map_err(wrong),
+            ParamType::Int => whole_number(text).map(Value::Int),
             ParamType::Bool => match text {
                 "true" => Ok(Value::Bool(true)),
                 "false" => Ok(Value::Bool(false)),
                 other => Err(wrong(format!("{} is not a boolean", quoted(other)))),
             },
-            ParamType::Path => absolute_path(text).map(|path| Value::Text(path.to_owned())).map_err(wrong),
-            ParamType::Port => port(text).map(|port| Value::Int(i64::from(port))).map_err(wrong),
-            // The message of the duration's own parser says what is expected.
+            ParamType::Path => absolute_path(text).map(|path| Value::Text(path.to_owned())),
+            ParamType::Port => port(text).map(|port| Value::Int(i64::from(port))),
+            // The messages of the parsers say what is expected.
             ParamType::Duration => duration::parse(text).map(|_| Value::Text(text.to_owned())),
             ParamType::Enum(values) if values.iter().any(|value| value == text) => Ok(Value::Text(text.to_owned())),
             ParamType::Enum(_) => Err(wrong(format!("{} is none of its values", quoted(text)))),
@@ -158,10 +158,10 @@ impl Given {
     ///
     /// # Errors
     /// When there is no `=`.
-    pub fn add_argument(&mut self, argument: &str) -> Result<(), Diagnostic> {
+    pub fn add_argument(&mut self, argument: &str) -> Result<(), Box<Diagnostic>> {
         let Some((name, text)) = argument.split_once('=') else {
             let message = format!("`-p {argument}` gives no value");
-            return Err(Diagnostic::error(code::GIVEN_VALUE, message).help("write `-p name=value`"));
+            return Err(Box::new(Diagnostic::error(code::GIVEN_VALUE, message).help("write `-p name=value`")));
         };
         self.values.insert(name.to_owned(), GivenValue { text: text.to_owned(), origin: format!("-p {name}") });
         Ok(())

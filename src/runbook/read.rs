@@ -405,6 +405,6 @@ pub(super) fn absolute_path(text: &str) -> Result<&str, String> {
 pub(super) fn port(text: &str) -> Result<u16, String> {
     match whole_number(text)? {
         number @ 1..=65535 => u16::try_from(number).map_err(|error| error.to_string()),
-        _ => Err(format!("{} is not a port", quoted(text))),
+        _ => Err(format!("{} is not a port from 1 to 65535", quoted(text))),
     }
 }

@@ -19,10 +19,11 @@ pub const LONGEST: u64 = 4 << 20;
 /// # Errors
 /// A diagnostic without a place (but for bad UTF-8, whose message names line and column) when the file is not there, cannot be
 /// read, is no regular file, is longer than [`LONGEST`], or is not UTF-8.
-pub fn read_source(path: &Path) -> Result<Source, Diagnostic> {
+pub fn read_source(path: &Path) -> Result<Source, Box<Diagnostic>> {
     let name = path.display().to_string();
     let unreadable = |why: &str, help: &str| {
-        Diagnostic::error(code::UNREADABLE, format!("cannot read `{name}`: {why}")).help(help.to_owned())
+        let message = format!("cannot read `{name}`: {why}");
+        Box::new(Diagnostic::error(code::UNREADABLE, message).help(help))
     };
     let failed = |error: Errno| {
         let error = std::io::Error::from(error);
@@ -70,14 +71,14 @@ pub fn read_source(path: &Path) -> Result<Source, Diagnostic> {
 ///
 /// # Errors
 /// A diagnostic that names line and column when they are not UTF-8.
-pub fn decode(name: &str, bytes: Vec<u8>) -> Result<Source, Diagnostic> {
+pub fn decode(name: &str, bytes: Vec<u8>) -> Result<Source, Box<Diagnostic>> {
     String::from_utf8(bytes).map(|text| Source::new(name, text)).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let bytes = error.as_bytes();
         let valid = Source::new(name, String::from_utf8_lossy(&bytes[..at]));
         let (line, column) = valid.position(at);
         let message = format!("`{name}` is not UTF-8: line {line}, column {column} has the byte 0x{:02x}", bytes[at]);
-        Diagnostic::error(code::NOT_UTF8, message)
-            .help("save the file as UTF-8; `iconv -f LATIN1 -t UTF-8` turns an old encoding into it")
+        let help = "save the file as UTF-8; `iconv -f LATIN1 -t UTF-8` turns an old encoding into it";
+        Box::new(Diagnostic::error(code::NOT_UTF8, message).help(help))
     })
 }

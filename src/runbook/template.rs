@@ -198,8 +198,11 @@ impl Templates {
     fn mistake(&self, error: &Error, text: &str) -> Mistake {
         let detail = error.detail().unwrap_or_default();
         let help = match error.kind() {
-            ErrorKind::UnknownFilter => format!("the filters are {}", FILTERS.join(", ")),
-            _ => "for braces that are to stay as they are, write `{% raw %}{{ … }}{% endraw %}`".to_owned(),
+            ErrorKind::UnknownFilter => Some(format!("the filters are {}", FILTERS.join(", "))),
+            ErrorKind::SyntaxError => {
+                Some("for braces that are to stay as they are, write `{% raw %}{{ … }}{% endraw %}`".to_owned())
+            }
+            _ => None,
         };
         Mistake {
             kind: MistakeKind::Template,
@@ -208,7 +211,7 @@ impl Templates {
                 detail => format!("the template cannot be rendered: {}: {detail}", error.kind()),
             },
             range: error.range().filter(|range| !range.is_empty() && text.get(range.clone()).is_some()),
-            help: Some(help),
+            help,
         }
     }
 }

@@ -1,3 +1,10 @@
+mod door;
+mod hostile;
+mod mistakes;
+mod mutated;
+mod order;
+mod values;
+
 use crate::diagnostic::Source;
 use crate::diagnostic::render::{Colour, render_all};
 use crate::runbook::holds::holds;
@@ -83,7 +90,6 @@ fn accepted(text: &str, arguments: &[&str]) -> Checked {
         .unwrap_or_else(|mistakes| panic!("{}", render_all(&mistakes, &source, Colour::Never)))
 }
 
-#[expect(dead_code, reason = "used by the tests of mistakes, which come next")]
 fn refused(text: &str, arguments: &[&str]) -> String {
     let source = Source::new("runbook.yaml", text);
     let mistakes = check(&source, &given(arguments)).expect_err("this runbook must be refused");

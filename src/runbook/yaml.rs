@@ -265,18 +265,25 @@ impl<'a> Builder<'a, '_> {
                 }
                 Event::SequenceEnd | Event::MappingEnd => self.close(span),
             }
-            if self.nodes > MOST_NODES || self.stack.len() > DEEPEST {
-                let what = if self.stack.len() > DEEPEST {
-                    format!("values lie more than {DEEPEST} levels deep in each other")
-                } else {
-                    format!("the file holds more than {MOST_NODES} values")
-                };
-                let diagnostic = Diagnostic::error(code::TOO_BIG, what).at(span, "here it is too much");
-                self.problems.push(diagnostic.help("a runbook is for people to read: split it"));
+            if self.stack.len() > DEEPEST {
+                self.too_deep(span);
+                return Outcome::Stopped;
+            }
+            if self.nodes > MOST_NODES {
+                let diagnostic =
+                    Diagnostic::error(code::TOO_BIG, format!("the file holds more than {MOST_NODES} values"));
+                self.problems
+                    .push(diagnostic.at(span, "here it is too much").help("split it: a runbook is for people to read"));
                 return Outcome::Stopped;
             }
         }
         Outcome::Complete
+    }
+
+    fn too_deep(&mut self, span: Span) {
+        let message = format!("values lie more than {DEEPEST} levels deep in each other");
+        let diagnostic = Diagnostic::error(code::TOO_BIG, message).at(span, "here it is too much");
+        self.problems.push(diagnostic.help("write it flatter; look for brackets that are not closed"));
     }
 
     fn refuse_anchor(&mut self, span: Span, what: &str) {
@@ -409,6 +416,12 @@ impl<'a> Builder<'a, '_> {
         let line = rest.lines().next().unwrap_or_default();
         let end = start + line.find("}}").map_or(line.trim_end().len(), |at| at + 2);
         let span = Span::new(start, end);
+        // The braces are met twice where text follows them: as a mapping, and as the mistake in the syntax after it.
+        let last = self.problems.as_slice().last();
+        if last.is_some_and(|d| d.code == code::UNQUOTED_TEMPLATE && d.primary.as_ref().is_some_and(|l| l.span == span))
+        {
+            return;
+        }
         self.problems.push(
             Diagnostic::error(code::UNQUOTED_TEMPLATE, "a template that is not in quotes is not a text for YAML")
                 .at(span, "quote your template")
@@ -431,6 +444,10 @@ impl<'a> Builder<'a, '_> {
         });
         if let Some(found) = braces.last() {
             self.unquoted_template(earlier + found);
+            return;
+        }
+        if error.info().contains("recursion limit") {
+            self.too_deep(Span::new(at, at));
             return;
         }
         let end = self.text[at..].chars().next().filter(|c| *c != '\n').map_or(at, |c| at + c.len_utf8());
