@@ -122,6 +122,15 @@ fn other_version(version: u64) -> String {
     )
 }
 
+/// The number that a line gives itself, even if the rest of it cannot be understood.
+pub(super) fn seq_of(bytes: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Seq {
+        seq: u64,
+    }
+    serde_json::from_slice::<Seq>(bytes).ok().map(|line| line.seq)
+}
+
 fn version_of(text: &str) -> Option<u64> {
     #[derive(Deserialize)]
     struct Version {

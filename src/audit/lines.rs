@@ -1,7 +1,7 @@
 //! Splits a segment into its lines, with bounded memory. Blank lines are room that is not used yet: they are counted and
 //! not yielded.
 
-use std::io;
+use std::io::{self, BufRead as _};
 
 use super::line::MAX_LINE;
 
@@ -59,7 +59,7 @@ impl<R: FnMut(&mut [u8], u64) -> io::Result<usize>> Lines<R> {
         let (number, offset) = (self.number, self.offset);
         let mut searched = 0;
         loop {
-            let found = self.buffer[self.from + searched..self.to].iter().position(|b| *b == b'\n');
+            let found = newline_in(&self.buffer[self.from + searched..self.to]);
             if let Some(at) = found {
                 return Ok(Some(self.take(searched + at, LineEnd::Newline)));
             }
@@ -95,7 +95,7 @@ impl<R: FnMut(&mut [u8], u64) -> io::Result<usize>> Lines<R> {
         loop {
             let got = (self.read_at)(&mut self.buffer[kept..], next)?;
             let rest = &self.buffer[kept..kept + got];
-            let at = rest.iter().position(|b| *b == b'\n');
+            let at = newline_in(rest);
             let (passed, end) = match at {
                 Some(at) => (at, Some(LineEnd::Newline)),
                 None if got == 0 => (0, Some(LineEnd::EndOfFile)),
@@ -116,12 +116,12 @@ impl<R: FnMut(&mut [u8], u64) -> io::Result<usize>> Lines<R> {
     fn skip_blank(&mut self) -> io::Result<bool> {
         loop {
             let waiting = &self.buffer[self.from..self.to];
-            let blank = waiting.iter().position(|b| *b != b'\n');
-            let passed = blank.unwrap_or(waiting.len());
+            let left = waiting.len();
+            let passed = blank_in(waiting);
             self.from += passed;
             self.offset += passed as u64;
             self.number += passed as u64;
-            if blank.is_some() {
+            if passed < left {
                 return Ok(true);
             }
             if !self.fill()? {
@@ -140,6 +140,20 @@ impl<R: FnMut(&mut [u8], u64) -> io::Result<usize>> Lines<R> {
         self.to += got;
         Ok(got > 0)
     }
+}
+
+/// Where the first newline is. `skip_until` searches with the system's `memchr`.
+fn newline_in(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes;
+    let passed = rest.skip_until(b'\n').expect("a slice in memory can be read");
+    (passed > 0 && bytes[passed - 1] == b'\n').then(|| passed - 1)
+}
+
+/// How many newlines the bytes begin with. Compares whole blocks first, since unused room is long.
+fn blank_in(bytes: &[u8]) -> usize {
+    const BLOCK: [u8; 1024] = [b'\n'; 1024];
+    let blocks = bytes.chunks_exact(BLOCK.len()).take_while(|block| **block == BLOCK).count() * BLOCK.len();
+    blocks + bytes[blocks..].iter().take_while(|b| **b == b'\n').count()
 }
 
 #[cfg(test)]

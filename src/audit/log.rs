@@ -152,7 +152,7 @@ impl Log {
     ///
     /// # Errors
     /// The home cannot be used, the disk is full or failing, or the end of the log is damaged or was changed. Only the last
-    /// segment is read, and the link to the one before it; `interlock audit verify` reads everything.
+    /// segment is read, and the link to the one before it; [`verify()`](super::verify()) reads everything.
     pub fn open(home: &Home, who: Who) -> Result<Self, LogError> {
         let storage = Directory::open(home).map_err(|problem| match problem {
             HomeProblem::Rule { path, problem } => LogError::Home { path, problem },

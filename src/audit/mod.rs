@@ -10,8 +10,8 @@
 //! - Readers take no lock, never write, use bounded memory, and stop at the first thing that is wrong.
 //!
 //! # The parts
-//! [`Log`] writes, [`read`] follows the chain and yields entries.
-//! They share the code that splits and decodes lines.
+//! [`Log`] writes, [`read`] follows the chain and yields entries, [`verify()`] recomputes everything and names every
+//! finding. Reading and verifying share the code that splits and decodes lines, and nothing with what writes them.
 
 mod clip;
 mod home;
@@ -20,8 +20,10 @@ mod lines;
 mod log;
 mod names;
 mod read;
+mod report;
 mod storage;
 mod tail;
+mod verify;
 mod who;
 
 #[cfg(test)]
@@ -32,3 +34,5 @@ pub use home::Home;
 pub use line::{FIRST_PREV, MAX_LINE};
 pub use log::{Draft, Log, LogError, MAX_APPEND, RESERVE, Recorded, SEGMENT};
 pub use read::{Found, ReadError, Reader, read};
+pub use report::{Finding, Kind, Report, Severity};
+pub use verify::verify;

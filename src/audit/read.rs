@@ -221,6 +221,11 @@ fn newer_segment(folder: &Path, at: &Position, current: &str) -> Result<Newer, R
 
 /// The first entries of all segments, in order.
 fn list(folder: &Path) -> Result<Vec<u64>, ReadError> {
+    Ok(names::segments(&list_names(folder)?))
+}
+
+/// The names of all files in the folder of the log.
+pub(super) fn list_names(folder: &Path) -> Result<Vec<String>, ReadError> {
     let io_error = |source| ReadError::Io { path: folder.to_path_buf(), source };
     let mut all = Vec::new();
     let entries = match std::fs::read_dir(folder) {
@@ -233,7 +238,7 @@ fn list(folder: &Path) -> Result<Vec<u64>, ReadError> {
     for entry in entries {
         all.push(entry.map_err(io_error)?.file_name().to_string_lossy().into_owned());
     }
-    Ok(names::segments(&all))
+    Ok(all)
 }
 
 /// Opens a segment for reading; never a link, a pipe or a device.

@@ -1,0 +1,162 @@
+//! What verifying found, as data and in words.
+
+use std::fmt;
+
+use crate::id::{Digest, RunId};
+
+/// The most findings that are kept; further ones are counted. Bounds memory when a whole log is rubbish.
+const MOST_FINDINGS: usize = 100_000;
+
+/// What [`verify`](super::verify()) found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Everything found, in the order of the log.
+    pub findings: Vec<Finding>,
+    /// How many more failures there are than are kept in `findings`.
+    pub more_failures: u64,
+    /// How many segments there are.
+    pub segments: u64,
+    /// How many entries could be read.
+    pub entries: u64,
+    /// How many runs they belong to.
+    pub runs: u64,
+    /// The time of the first entry.
+    pub first_time: Option<String>,
+    /// The time of the last entry.
+    pub last_time: Option<String>,
+    /// The number and the digest of the last entry: what the next one's `prev` will be.
+    pub head: Option<(u64, Digest)>,
+}
+
+/// One thing that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// Whether the log verifies in spite of it.
+    pub severity: Severity,
+    /// What kind of thing it is.
+    pub kind: Kind,
+    /// The segment or other file, by name.
+    pub file: String,
+    /// The line in it; the first is 1.
+    pub line: Option<u64>,
+    /// The number of the entry that stands there or belongs there.
+    pub entry: Option<u64>,
+    /// The run of that entry.
+    pub run: Option<RunId>,
+    /// What it is and means, in words. Printable ASCII.
+    pub text: String,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The log does not verify.
+    Failure,
+    /// Worth knowing; an honest history can have it.
+    Note,
+}
+
+/// Kinds of findings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A line or file that cannot be read as what it should be.
+    Unreadable,
+    /// An entry was not written after the one that stands before it: one of them was changed.
+    BrokenLink,
+    /// Entries that should be there are not.
+    Missing,
+    /// An entry stands after later ones.
+    OutOfOrder,
+    /// There is more than one entry with this number: inserted, or replayed.
+    Repeated,
+    /// Blank lines between entries.
+    Blank,
+    /// A file ends without a newline.
+    CutOff,
+    /// A segment's name and its first entry disagree.
+    SegmentName,
+    /// An entry that cannot have happened at this point.
+    Impossible,
+    /// What a repair set aside is not as it was.
+    Kept,
+    /// The unfinished write of a crash. Always a note.
+    TornTail,
+    /// The clock went back. Always a note.
+    Clock,
+    /// A file that does not belong to the log. Always a note.
+    UnknownFile,
+}
+
+impl Report {
+    /// Whether the log verifies: no finding is a failure.
+    pub fn verifies(&self) -> bool {
+        self.failures() == 0
+    }
+
+    /// How many failures there are.
+    pub fn failures(&self) -> u64 {
+        let kept = self.findings.iter().filter(|finding| finding.severity == Severity::Failure).count();
+        kept as u64 + self.more_failures
+    }
+
+    pub(super) fn add(&mut self, finding: Finding) {
+        if self.findings.len() < MOST_FINDINGS {
+            self.findings.push(finding);
+        } else if finding.severity == Severity::Failure {
+            self.more_failures += 1;
+        }
+    }
+
+    pub(super) fn sort(&mut self) {
+        self.findings.sort_by(|a, b| (&a.file, a.line, a.kind).cmp(&(&b.file, b.line, b.kind)));
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.severity {
+            Severity::Failure => "FAILURE ",
+            Severity::Note => "note    ",
+        })?;
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, " line {line}")?;
+        }
+        if let Some(entry) = self.entry {
+            write!(f, ", entry {entry}")?;
+        }
+        if let Some(run) = &self.run {
+            write!(f, ", run {run}")?;
+        }
+        write!(f, ": {}", self.text)
+    }
+}
+
+/// The findings, a line each, then a summary, then the verdict.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for finding in &self.findings {
+            writeln!(f, "{finding}")?;
+        }
+        if self.more_failures > 0 {
+            writeln!(f, "and {} more failures", self.more_failures)?;
+        }
+        writeln!(f, "{} entries of {} runs in {} segments", self.entries, self.runs, self.segments)?;
+        if let (Some(first), Some(last)) = (&self.first_time, &self.last_time) {
+            writeln!(f, "from {first} to {last}")?;
+        }
+        if let Some((seq, digest)) = &self.head {
+            writeln!(f, "head: entry {seq}, sha256 {digest}")?;
+            writeln!(
+                f,
+                "nothing anchors entries 1 to {seq}: checkpoints are not supported yet. Whoever can write these files can make \
+                 the whole log anew, or cut its end off, and this command would not see it. Keep the head elsewhere to be \
+                 able to tell"
+            )?;
+        }
+        match self.failures() {
+            0 => f.write_str("the log verifies: no entry is changed, missing, put in or out of order"),
+            failures => write!(f, "THE LOG DOES NOT VERIFY: {failures} failures"),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Verifying: everything is read and recomputed, nothing is trusted, nothing is written, and no code is shared with the
+//! writer. Where [`read`](super::read) stops at the first thing that is wrong, this goes on and names all there is.
+//!
+//! What a clean report means and does not mean is in docs/audit-format.md: a chain shows that nothing in it was changed
+//! without everything after it being made anew. Whether everything was made anew, or cut off at the end, only a head that
+//! was kept elsewhere can tell.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use super::line::{Decoded, FIRST_PREV, LineError, decode, plain, seq_of};
+use super::lines::{LineEnd, Lines, RawLine};
+use super::read::{ReadError, list_names, open, read_at};
+use super::report::{Finding, Kind, Report, Severity};
+use super::tail::{Position, Tail, judge_unlocked};
+use super::{Home, names};
+use crate::history::event::Event;
+use crate::id::{Digest, RunId};
+
+/// Verifies the whole log of this home.
+///
+/// `fold` is given each event of each run, in order, to be applied to that run's state, and says what is wrong with one
+/// that could not have happened then. It is not called again for a run after that.
+///
+/// # Errors
+/// There is no log, or its folder cannot be listed. Everything else is a finding.
+pub fn verify(home: &Home, fold: impl FnMut(&RunId, &Event) -> Result<(), String>) -> Result<Report, ReadError> {
+    let folder = home.audit();
+    let all = list_names(&folder)?;
+    let segments = names::segments(&all);
+    let Some(last) = segments.last() else { return Err(ReadError::NoLog { path: folder }) };
+    let mut verifier = Verifier::new(folder, fold);
+    for first in &segments {
+        let role = if first == last { Role::Last } else { Role::Finished };
+        verifier.segment(*first, role);
+    }
+    verifier.others(&all);
+    Ok(verifier.finish())
+}
+
+/// Whether a segment is still written to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Finished,
+    Last,
+}
+
+struct Verifier<F> {
+    folder: PathBuf,
+    fold: F,
+    report: Report,
+    /// The segment being read.
+    segment: String,
+    /// What is expected next.
+    at: Position,
+    /// The digest of an entry that stood out of place, right before. What follows may have been written after it.
+    stray: Option<Digest>,
+    /// How many lines that are not entries stood right before.
+    unreadable: u64,
+    /// Numbers that were passed over, and where. An entry that stands out of order is taken out of them again.
+    passed_over: Vec<(RangeInclusive<u64>, String, u64)>,
+    runs: HashSet<RunId>,
+    broken_runs: HashSet<RunId>,
+    clock: Option<(String, u64)>,
+    repairs: Vec<(String, Digest, u64)>,
+}
+
+impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
+    fn new(folder: PathBuf, fold: F) -> Self {
+        Self {
+            folder,
+            fold,
+            report: Report::default(),
+            segment: String::new(),
+            at: Position::first(),
+            stray: None,
+            unreadable: 0,
+            passed_over: Vec::new(),
+            runs: HashSet::new(),
+            broken_runs: HashSet::new(),
+            clock: None,
+            repairs: Vec::new(),
+        }
+    }
+
+    fn segment(&mut self, first: u64, role: Role) {
+        self.report.segments += 1;
+        self.segment = names::segment(first);
+        (self.at.offset, self.at.line, self.at.batch) = (0, 1, None);
+        let path = self.folder.join(&self.segment);
+        let file = match open(&path) {
+            Ok(file) => file,
+            Err(error) => return self.fail(Kind::Unreadable, None, None, error.to_string()),
+        };
+        let read = |buffer: &mut [u8], offset| read_at(&file, buffer, offset);
+        let mut lines = Lines::new(read, 0, 1);
+        loop {
+            let raw = match lines.next() {
+                Ok(Some(raw)) => raw,
+                Ok(None) => return self.empty(first),
+                Err(error) => {
+                    let line = self.at.line;
+                    return self.fail(
+                        Kind::Unreadable,
+                        Some(line),
+                        None,
+                        format!("the file cannot be read on: {error}"),
+                    );
+                }
+            };
+            let decoded = decode(raw.bytes);
+            let is_gap = raw.offset != self.at.offset;
+            if role == Role::Last && (is_gap || matches!(decoded, Err(LineError::Garbled(_)))) {
+                match judge_unlocked(read, &self.at) {
+                    Ok(Tail::Torn { length }) => return self.torn(length),
+                    // Somebody writes: look again from here.
+                    Ok(Tail::Written | Tail::Clean) => {
+                        lines = Lines::new(read, self.at.offset, self.at.line);
+                        continue;
+                    }
+                    Ok(Tail::Damaged { .. }) | Err(_) => {}
+                }
+            }
+            if is_gap {
+                let text = "blank lines stand between entries, and the program leaves none: something was blanked out";
+                self.fail(Kind::Blank, Some(self.at.line), Some(self.at.seq), text.to_owned());
+            }
+            if self.at.line == 1 && decoded.as_ref().is_ok_and(|decoded| decoded.entry.seq != first) {
+                let text =
+                    format!("the file's name says that its first entry is {first}, and another one stands there");
+                self.fail(Kind::SegmentName, Some(raw.number), Some(first), text);
+            }
+            match decoded {
+                Ok(decoded) => self.entry(&raw, decoded),
+                Err(error) => self.unreadable(&raw, &error),
+            }
+            if raw.end == LineEnd::EndOfFile {
+                let text = "the file ends in this line, without a newline: it was cut off".to_owned();
+                self.fail(Kind::CutOff, Some(raw.number), None, text);
+            }
+            self.at.offset = raw.offset + raw.length + 1;
+            self.at.line = raw.number + 1;
+        }
+    }
+
+    /// At the end of a segment: one without any line is honest only if its first entry is the very next.
+    fn empty(&mut self, first: u64) {
+        if self.at.line == 1 && first != self.at.seq {
+            let text =
+                format!("the segment is empty, and its name says that entries up to {} come before it", first - 1);
+            self.fail(Kind::Missing, None, Some(self.at.seq), text);
+        }
+    }
+
+    fn torn(&mut self, length: u64) {
+        let seq = self.at.seq;
+        let text = format!(
+            "{length} bytes of an unfinished write: a crash left them, or an entry is being written at this moment. They were \
+             never acknowledged; the next start of a run sets them aside and records it"
+        );
+        self.note(Kind::TornTail, Some(self.at.line), Some(seq), text);
+    }
+
+    fn unreadable(&mut self, raw: &RawLine<'_>, error: &LineError) {
+        let seq = seq_of(raw.bytes).unwrap_or(self.at.seq + self.unreadable);
+        self.fail(Kind::Unreadable, Some(raw.number), Some(seq), error.to_string());
+        self.unreadable += 1;
+    }
+
+    /// Takes an entry into account: where it stands, then what it says.
+    fn entry(&mut self, raw: &RawLine<'_>, decoded: Decoded) {
+        let Decoded { entry, batch } = decoded;
+        let (line, seq, run) = (raw.number, entry.seq, entry.run.clone());
+        let digest = Digest::of(raw.bytes);
+        self.report.entries += 1;
+        let expected = self.at.seq;
+        if seq < expected {
+            self.out_of_place(line, seq, run);
+            self.stray = Some(digest);
+            return;
+        }
+        if seq > expected {
+            // Lines that could not be read stand for the entries that are not seen, as far as they go.
+            let passed = expected + self.unreadable.min(seq - expected)..=seq - 1;
+            if !passed.is_empty() {
+                self.passed_over.push((passed, self.segment.clone(), line));
+            }
+        } else if entry.prev != self.at.prev && self.stray.as_ref() != Some(&entry.prev) {
+            let text = match seq {
+                1 => format!("the first entry must have `prev` {FIRST_PREV}, and does not"),
+                _ => format!(
+                    "entry {seq} was written after another entry {} than the one that stands here now: one of the two was \
+                     changed, or entries were put in or exchanged",
+                    seq - 1
+                ),
+            };
+            self.finding(Severity::Failure, Kind::BrokenLink, Some(line), Some(seq), run.clone(), text);
+        } else if batch < seq && self.at.batch != Some(batch) {
+            let text = format!("it claims to be written together with entry {batch}, which it cannot be");
+            self.finding(Severity::Failure, Kind::Unreadable, Some(line), Some(seq), run.clone(), text);
+        }
+        self.stray = None;
+        self.unreadable = 0;
+        self.at.seq = seq + 1;
+        self.at.prev = digest.clone();
+        self.at.batch = Some(batch);
+        self.report.head = Some((seq, digest));
+        self.report.first_time.get_or_insert_with(|| entry.time.clone());
+        self.report.last_time = Some(entry.time);
+        self.clock(line, seq, entry.boot, entry.mono);
+        self.event(line, seq, run, entry.event);
+    }
+
+    fn out_of_place(&mut self, line: u64, seq: u64, run: Option<RunId>) {
+        let found = self.passed_over.iter().position(|(passed, ..)| passed.contains(&seq));
+        let Some(index) = found else {
+            let text = format!(
+                "an entry {seq} stands here after there was one: it was put in, or an old one was played again"
+            );
+            return self.finding(Severity::Failure, Kind::Repeated, Some(line), Some(seq), run, text);
+        };
+        let (passed, segment, at) = self.passed_over.swap_remove(index);
+        for rest in [*passed.start()..=seq - 1, seq + 1..=*passed.end()] {
+            if !rest.is_empty() {
+                self.passed_over.push((rest, segment.clone(), at));
+            }
+        }
+        let text = format!("entry {seq} stands here, after later ones: the order was changed");
+        self.finding(Severity::Failure, Kind::OutOfOrder, Some(line), Some(seq), run, text);
+    }
+
+    fn clock(&mut self, line: u64, seq: u64, boot: String, mono: u64) {
+        if self.clock.as_ref().is_some_and(|(earlier, last)| *earlier == boot && *last > mono) {
+            let text = "the monotonic clock is earlier than in the entry before, though the machine did not start anew: no honest \
+                        clock does that, but a container with a time of its own may";
+            self.note(Kind::Clock, Some(line), Some(seq), text.to_owned());
+        }
+        self.clock = Some((boot, mono));
+    }
+
+    /// What an entry says, and whether it can have happened.
+    fn event(&mut self, line: u64, seq: u64, run: Option<RunId>, event: Event) {
+        let of_the_log = matches!(event, Event::LogCreated { .. } | Event::LogRepaired { .. });
+        if (seq == 1) != matches!(event, Event::LogCreated { .. }) {
+            let text = "a log begins with `log_created`, and has it nowhere else".to_owned();
+            self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), run.clone(), text);
+        }
+        if of_the_log != run.is_none() {
+            let text =
+                if of_the_log { "it is about the log, and names a run" } else { "it must name a run, and does not" };
+            self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), run.clone(), text.to_owned());
+        }
+        if let Some(run) = run {
+            if self.runs.insert(run.clone()) {
+                self.report.runs += 1;
+            }
+            if !self.broken_runs.contains(&run)
+                && let Err(problem) = (self.fold)(&run, &event)
+            {
+                self.broken_runs.insert(run.clone());
+                self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), Some(run), plain(&problem));
+            }
+        }
+        if let Event::LogRepaired { kept_in, digest, .. } = event {
+            self.repairs.push((kept_in, digest, seq));
+        }
+    }
+
+    /// The files beside the segments.
+    fn others(&mut self, all: &[String]) {
+        for (kept_in, digest, seq) in std::mem::take(&mut self.repairs) {
+            self.segment = plain(&kept_in);
+            let is_name_of_repair = names::place_of_torn(&kept_in).is_some();
+            let text = if !is_name_of_repair {
+                "the repair names a file that no repair makes".to_owned()
+            } else {
+                match std::fs::read(self.folder.join(&kept_in)) {
+                    Ok(bytes) if Digest::of(&bytes) == digest => continue,
+                    Ok(_) => "the bytes that a repair set aside here were changed".to_owned(),
+                    Err(_) if all.iter().any(|name| name.strip_suffix(names::UNRECORDED) == Some(&*kept_in)) => {
+                        continue;
+                    }
+                    Err(error) => format!("the bytes that a repair set aside here cannot be read: {error}"),
+                }
+            };
+            self.fail(Kind::Kept, None, Some(seq), text);
+        }
+        for name in all {
+            let known = names::first_of(name).is_some() || name == names::LOCK || name.ends_with(".checkpoint");
+            if known || (names::place_of_torn(name).is_some() && !name.ends_with(names::UNRECORDED)) {
+                continue;
+            }
+            self.segment = plain(name);
+            if name.ends_with(names::UNRECORDED) {
+                let text = "a repair was interrupted: the next start of a run records it";
+                self.note(Kind::Kept, None, None, text.to_owned());
+            } else if name == names::UNFINISHED {
+                let text =
+                    "a file that a crash left before it was part of the log, or that is being made at this moment";
+                self.note(Kind::UnknownFile, None, None, text.to_owned());
+            } else {
+                self.note(Kind::UnknownFile, None, None, "this file is no part of the log".to_owned());
+            }
+        }
+    }
+
+    fn finish(mut self) -> Report {
+        for (passed, segment, line) in std::mem::take(&mut self.passed_over) {
+            let (first, last) = (*passed.start(), *passed.end());
+            self.segment = segment;
+            let what =
+                if first == last { format!("entry {first} is") } else { format!("entries {first} to {last} are") };
+            let at_start = if line == 1 { "; the segment that holds them is not there, or was cut" } else { "" };
+            let text = format!("{what} missing before this line: removed, or the numbers were changed{at_start}");
+            self.fail(Kind::Missing, Some(line), Some(first), text);
+        }
+        self.report.sort();
+        self.report
+    }
+
+    fn fail(&mut self, kind: Kind, line: Option<u64>, entry: Option<u64>, text: String) {
+        self.finding(Severity::Failure, kind, line, entry, None, text);
+    }
+
+    fn note(&mut self, kind: Kind, line: Option<u64>, entry: Option<u64>, text: String) {
+        self.finding(Severity::Note, kind, line, entry, None, text);
+    }
+
+    fn finding(
+        &mut self,
+        severity: Severity,
+        kind: Kind,
+        line: Option<u64>,
+        entry: Option<u64>,
+        run: Option<RunId>,
+        text: String,
+    ) {
+        self.report.add(Finding { severity, kind, file: self.segment.clone(), line, entry, run, text });
+    }
+}
