@@ -14,7 +14,7 @@ use crate::exec::containment::Containment;
 use crate::exec::process::{self, Exit, StartError};
 use crate::exec::spawn::{self, Killability, Launched};
 use crate::exec::tree::Tree;
-use crate::exec::walk::{Family, WalkTree};
+use crate::exec::walk::{Family, Strays, WalkTree};
 
 /// How long SIGKILL may take before a process counts as hanging in the kernel.
 const KILL_BOUND: Duration = Duration::from_secs(5);
@@ -80,14 +80,20 @@ fn try_run(
 ) -> Result<Captured, StartError> {
     let machine = |what: &str, error| StartError::Machine { what: what.to_owned(), error };
     let (tree, mark, killability) = if let Some((containment, name)) = containment {
-        let tree = containment.plant(name).map_err(|error| machine("a control group cannot be made", error))?;
+        let tree = containment
+            .plant(name, Strays::Ignored)
+            .map_err(|error| machine("a control group cannot be made", error))?;
         (tree, containment.mark(name), containment.killability())
     } else {
         let mut random = [0_u8; 8];
         rustix::rand::getrandom(&mut random[..], GetRandomFlags::empty())
             .map_err(|error| machine("the kernel gives no random bytes", error.into()))?;
         let mark = format!("probe/{:016x}", u64::from_ne_bytes(random));
-        (Tree::Walk(WalkTree::new(Arc::new(Family::plain()), mark.clone())), mark, Killability::Inherited)
+        (
+            Tree::Walk(WalkTree::new(Arc::new(Family::plain()), mark.clone(), Strays::Ignored)),
+            mark,
+            Killability::Inherited,
+        )
     };
     let pipes = process::output_pipe(command).and_then(|first| Ok((first, process::output_pipe(command)?)));
     let ((from_stdout, stdout), (from_stderr, stderr)) =

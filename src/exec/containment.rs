@@ -13,7 +13,7 @@ use crate::exec::cgroup::{self, Cgroup};
 use crate::exec::guardian::Guardian;
 use crate::exec::spawn::Killability;
 use crate::exec::tree::{Leaf, Tree};
-use crate::exec::walk::{Family, WalkTree};
+use crate::exec::walk::{Family, Strays, WalkTree};
 
 /// How the processes of one run are contained. Dropping it ends what is left in the run's own control group and removes
 /// the group.
@@ -70,7 +70,7 @@ impl Containment {
     }
 
     /// A tree for one attempt; `name` is never used twice in a run.
-    pub(super) fn plant(&self, name: &str) -> io::Result<Tree> {
+    pub(super) fn plant(&self, name: &str, strays: Strays) -> io::Result<Tree> {
         match &self.tier {
             Tier::Cgroup(groups) => {
                 let name = format!("step.{name}");
@@ -81,7 +81,7 @@ impl Containment {
                     home: Arc::clone(&groups.home),
                 }))
             }
-            Tier::Walk { family, .. } => Ok(Tree::Walk(WalkTree::new(Arc::clone(family), self.mark(name)))),
+            Tier::Walk { family, .. } => Ok(Tree::Walk(WalkTree::new(Arc::clone(family), self.mark(name), strays))),
         }
     }
 
@@ -126,8 +126,11 @@ impl Groups {
         let home = Arc::new(Cgroup::open(own)?.door()?);
         let parent = Cgroup::open(parent)?;
         let group = match parent.create_child(&name) {
-            // Left by an earlier process of the same run.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => parent.open_child(&name)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let group = parent.open_child(&name)?;
+                group.clear()?;
+                group
+            }
             result => result?,
         };
         let tested = self_test(&group).and_then(|()| Guardian::post(&group));

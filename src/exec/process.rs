@@ -28,7 +28,7 @@ use crate::exec::spawn::{self, Killability, Launch, LaunchFailure, Launched, Sta
 use crate::exec::supervisor::{Source, Supervisor};
 use crate::exec::transcript::{Recorded, TranscriptPlan};
 use crate::exec::tree::Tree;
-use crate::exec::walk::MARK;
+use crate::exec::walk::{MARK, Strays};
 
 /// How many bytes a pipe for output holds; a step that writes in bursts waits less for us.
 const PIPE_BYTES: usize = 1024 * 1024;
@@ -218,7 +218,8 @@ pub fn start(
         let what = what.to_owned();
         move |error: io::Error| StartError::Machine { what, error }
     };
-    let tree = containment.plant(name).map_err(machine("a control group for the step cannot be made"))?;
+    let tree =
+        containment.plant(name, Strays::Claimed).map_err(machine("a control group for the step cannot be made"))?;
     let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
         .map_err(|error| machine("the step cannot be followed")(error.into()))?;
 

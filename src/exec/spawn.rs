@@ -18,6 +18,8 @@ use crate::exec::program::Format;
 const STACK_BYTES: usize = 64 * 1024;
 /// Descriptors are moved above this one before 0 to 3 are filled.
 const ABOVE: c_int = 10;
+/// How many signals the kernel has.
+const SIGNALS: usize = 64;
 /// The descriptor that the program is executed from; it stays open in a script's interpreter.
 const PROGRAM_FD: c_int = 3;
 
@@ -222,11 +224,11 @@ fn prepare_and_execute(orders: &Orders) -> Result<(), Stage> {
         }
         ok(libc::chdir(orders.cwd).into(), Stage::Directory)?;
 
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = libc::SIG_DFL;
-        for signal in 1..=64 {
-            // Fails for SIGKILL, SIGSTOP and the C library's own, which are at their default anyway.
-            libc::sigaction(signal, &raw const action, ptr::null_mut());
+        // The kernel's own structure, all zero: the default action. Asked directly, since the C library refuses to touch
+        // two signals that an ancestor of ours may have ignored. It fails for SIGKILL and SIGSTOP, which are never else.
+        let default_action = [0_u64; 8];
+        for signal in 1..=SIGNALS {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default_action.as_ptr(), ptr::null::<c_void>(), SIGNALS / 8);
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);

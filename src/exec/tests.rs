@@ -118,6 +118,14 @@ impl Step {
     }
 }
 
+/// This test program again, with nothing but one test in it; `role` tells that test that it is there.
+fn only(test: &str, role: &str, value: &Path) -> std::process::Command {
+    let mut program = std::process::Command::new(std::env::current_exe().unwrap());
+    program.args(["--exact", test]).env(role, value);
+    program.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    program
+}
+
 /// A run's name that no other test and no other test process uses.
 fn run_name(name: &str) -> String {
     format!("test-{name}-{}", std::process::id())
@@ -150,7 +158,7 @@ fn pids_in(file: &Path, count: usize) -> Vec<u32> {
 }
 
 /// All output bytes of a transcript, and its marks.
-fn read_cast(path: &Path) -> (Vec<u8>, Vec<String>, String) {
+pub(super) fn read_cast(path: &Path) -> (Vec<u8>, Vec<String>, String) {
     let text = fs::read_to_string(path).unwrap();
     let mut lines = text.lines();
     let header: serde_json::Value = serde_json::from_str(lines.next().unwrap()).unwrap();

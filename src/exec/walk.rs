@@ -43,11 +43,21 @@ enum Orphans {
     Elsewhere,
 }
 
+/// Whether orphans that carry no mark at all belong to a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strays {
+    /// They do: the tree is a step's, and one step runs at a time.
+    Claimed,
+    /// They do not: the tree is a probe's, and they may be the running step's.
+    Ignored,
+}
+
 /// The processes of one step.
 #[derive(Debug)]
 pub(super) struct WalkTree {
     family: Arc<Family>,
     mark: String,
+    strays: Strays,
     seen: Mutex<Seen>,
 }
 
@@ -99,8 +109,8 @@ impl Family {
 
 impl WalkTree {
     /// A tree without processes; `mark` is the value of [`MARK`] in its processes' environment.
-    pub(super) fn new(family: Arc<Family>, mark: String) -> Self {
-        Self { family, mark, seen: Mutex::default() }
+    pub(super) fn new(family: Arc<Family>, mark: String, strays: Strays) -> Self {
+        Self { family, mark, strays, seen: Mutex::default() }
     }
 
     /// The main process has been started.
@@ -231,10 +241,16 @@ impl WalkTree {
         if stat.is_ended() || stat.pid == us || lock(&self.family.released).contains(&stat.identity()) {
             return false;
         }
+        // A child of ours that has not executed its program yet: a stray would have. Asked before the mark, since
+        // executing changes both.
+        if runs_our_program(stat.pid) {
+            return false;
+        }
         match mark_of(stat.pid) {
             Some(mark) => mark == self.mark,
             None => {
-                self.family.orphans == Orphans::Ours
+                self.strays == Strays::Claimed
+                    && self.family.orphans == Orphans::Ours
                     && stat.parent == us
                     && !lock(&self.family.started).contains(&stat.pid)
                     && Stat::read(us).is_ok_and(|own| own.session != stat.session)
@@ -319,6 +335,17 @@ fn mark_of(pid: u32) -> Option<String> {
         let value = variable.strip_prefix(MARK.as_bytes())?.strip_prefix(b"=")?;
         Some(String::from_utf8_lossy(value).into_owned())
     })
+}
+
+/// Whether a process runs the same file as we do; also if it cannot be told because it has ended.
+fn runs_our_program(pid: u32) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let file = |pid: &str| fs::metadata(format!("/proc/{pid}/exe")).map(|metadata| (metadata.dev(), metadata.ino()));
+    match (file(&pid.to_string()), file("self")) {
+        (Ok(theirs), Ok(ours)) => theirs == ours,
+        (Err(error), _) => error.kind() == io::ErrorKind::NotFound,
+        (Ok(_), Err(_)) => false,
+    }
 }
 
 /// Waits for one orphan by its pid; never for just any child, which could be somebody else's.

@@ -1,1 +1,96 @@
-//! Tests.
+//! Finding programs, and that what was hashed is what runs.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Bench, Command, Exit, PATH, Stdin, User, fs};
+use crate::exec::program::{Program, ProgramError};
+
+fn write_program(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn command_of(bench: &Bench, program: Program, arguments: &[&str]) -> Command {
+    let mut argv = vec![program.path().display().to_string()];
+    argv.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    let cwd = bench.folder.path().to_owned();
+    Command { program, argv, env: Vec::new(), cwd, user: User::current(), stdin: Stdin::Empty }
+}
+
+#[test]
+fn what_is_not_a_program_is_said_in_words() {
+    let bench = Bench::new("not-programs");
+    let find = |name: &str| bench.programs.find(name, PATH, bench.folder.path());
+    let error = find("no-such-program-here").unwrap_err();
+    assert!(error.to_string().contains("no program `no-such-program-here`"), "{error}");
+    assert!(matches!(find("./missing"), Err(ProgramError::NotFound { .. })));
+    assert!(matches!(find(""), Err(ProgramError::NotFound { .. })));
+    assert!(find("/etc").unwrap_err().to_string().contains("is a directory"));
+    fs::write(bench.path("plain"), "x").unwrap();
+    assert!(find("./plain").unwrap_err().to_string().contains("not executable"));
+    rustix::fs::mknodat(rustix::fs::CWD, bench.path("fifo"), rustix::fs::FileType::Fifo, 0o777.into(), 0).unwrap();
+    assert!(find("./fifo").unwrap_err().to_string().contains("not a plain file"));
+    write_program(&bench.path("garbage"), "\x01\x02\x03");
+    let command = command_of(&bench, find("./garbage").unwrap(), &[]);
+    assert!(bench.refuse("a", &command).to_string().contains("not a program for this machine"));
+    write_program(&bench.path("no-interpreter"), "#!/no/such/interpreter\n");
+    let command = command_of(&bench, find("./no-interpreter").unwrap(), &[]);
+    assert!(bench.refuse("b", &command).to_string().contains("interpreter in its first line"));
+}
+
+#[test]
+fn a_program_is_found_along_the_path_and_hashed() {
+    let bench = Bench::new("path");
+    fs::create_dir_all(bench.path("one/tool")).unwrap();
+    fs::create_dir(bench.path("two")).unwrap();
+    write_program(&bench.path("two/tool"), "#!/bin/sh\necho two\n");
+    let path = format!("{}::{}", bench.path("one").display(), bench.path("two").display());
+    let program = bench.programs.find("tool", &path, Path::new("/")).unwrap();
+    assert_eq!(program.path(), bench.path("two/tool"));
+    assert_eq!(program.digest()[..], Sha256::digest(b"#!/bin/sh\necho two\n")[..]);
+    // A changed file has another digest, though its name and length are the same.
+    write_program(&bench.path("two/tool"), "#!/bin/sh\necho 2wo\n");
+    let changed = bench.programs.find("tool", &path, Path::new("/")).unwrap();
+    assert_eq!(changed.digest()[..], Sha256::digest(b"#!/bin/sh\necho 2wo\n")[..]);
+}
+
+#[test]
+fn a_script_gets_its_arguments_and_is_read_from_its_descriptor() {
+    let bench = Bench::new("script");
+    write_program(&bench.path("script"), "#!/bin/sh\necho \"$0 $1 $2\"\n");
+    let program = bench.programs.open(&bench.path("script")).unwrap();
+    let command = command_of(&bench, program, &["a b", "c"]);
+    assert_eq!(bench.start("a", &command).end().ending, Exit::Code(0));
+    assert_eq!(bench.shown(), "/dev/fd/3 a b c\n");
+}
+
+#[test]
+fn a_program_replaced_after_it_was_opened_runs_as_it_was() {
+    let bench = Bench::new("replaced");
+    for (name, old) in [("script", "#!/bin/sh\necho old\n"), ("binary", "")] {
+        if name == "binary" {
+            fs::copy("/bin/echo", bench.path(name)).unwrap();
+        } else {
+            write_program(&bench.path(name), old);
+        }
+        let program = bench.programs.open(&bench.path(name)).unwrap();
+        write_program(&bench.path("new"), "#!/bin/sh\necho new\n");
+        fs::rename(bench.path("new"), bench.path(name)).unwrap();
+        let command = command_of(&bench, program, &["old"]);
+        assert_eq!(bench.start(name, &command).end().ending, Exit::Code(0));
+    }
+    assert_eq!(bench.shown(), "old\nold\n");
+}
+
+#[test]
+fn a_program_written_to_after_it_was_opened_is_refused() {
+    let bench = Bench::new("changed");
+    write_program(&bench.path("script"), "#!/bin/sh\necho old\n");
+    let program = bench.programs.open(&bench.path("script")).unwrap();
+    fs::write(bench.path("script"), "#!/bin/sh\necho new\n").unwrap();
+    let error = bench.refuse("a", &command_of(&bench, program, &[])).to_string();
+    assert!(error.contains("was changed after it was checked"), "{error}");
+}
