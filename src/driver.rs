@@ -1,1 +1,545 @@
-//! The one loop.
+//! The one loop: take an input, decide, record, apply, perform. It owns the edge: processes, watches, the log, the terminal.
+//!
+//! - What starts things waits for the log: before a step is started everything recorded so far is synced. Entries that start
+//!   nothing are gathered for a moment, so that the end of one step and the announcement of the next share a sync.
+//! - What stops things never waits: a break freezes the step from the watch's thread ([`guard`]).
+//! - An error of the log is final: what runs is frozen and killed, nothing more is started.
+
+pub mod display;
+pub mod facts;
+pub mod guard;
+pub mod launch;
+pub mod looker;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use crate::audit::{Draft, Home, Log, LogError};
+use crate::diagnostic::escape::escape_line;
+use crate::driver::display::Display;
+use crate::driver::facts::{Facts, announced};
+use crate::driver::guard::Guard;
+use crate::driver::launch::End;
+use crate::driver::looker::{Job, Looked, Looker};
+use crate::exec::containment::Containment;
+use crate::exec::process::{Control, Ended};
+use crate::exec::program::Programs;
+use crate::history::event::{AnsweredBy, Ending, Event, Program, Question, Sight};
+use crate::history::state::{Phase, State, Verdict};
+use crate::id::{Digest, Fact, RunId, StepId};
+use crate::machine::answer::{Judgement, judge, what_to_type};
+use crate::machine::{Decision, Effect, GRACE, Input, Opening, Pace, People, Reply, StopSignal, decide};
+use crate::plan::Procedure;
+use crate::terminal::prompt;
+
+/// How long entries that start nothing wait for company before they are synced.
+const GATHER: Duration = Duration::from_millis(20);
+/// How much of a step's output is shown in each [`SHOWN_EVERY`], in bytes; nobody can read more.
+const SHOWN_BYTES: usize = 256 << 10;
+/// The period for [`SHOWN_BYTES`].
+const SHOWN_EVERY: Duration = Duration::from_millis(250);
+
+/// What a run needs.
+#[derive(Debug)]
+pub struct Run {
+    /// Its id.
+    pub id: RunId,
+    /// What is done.
+    pub procedure: Arc<Procedure>,
+    /// The digest of the plan's bytes, which lie in the run's folder.
+    pub plan: Digest,
+    /// Whether a person is asked before each step.
+    pub pace: Pace,
+    /// Who answers questions.
+    pub people: People,
+    /// Where things are kept.
+    pub home: Home,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The last line, for a person.
+    pub last_line: String,
+}
+
+/// Why a run could not be brought to a recorded end.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// The log failed; what ran was ended.
+    #[error(
+        "{0}; nothing more was started, and what ran was frozen and killed. Look at `interlock audit show {1}` once the log can be read"
+    )]
+    Log(LogError, RunId),
+    /// The watches could not be set up; nothing was started.
+    #[error("facts cannot be watched on this machine: {0}; nothing was started")]
+    Watches(std::io::Error),
+}
+
+enum Message {
+    Input(Input),
+    Looked(Looked),
+    Ended(Ended),
+    Output(Vec<u8>),
+}
+
+struct Running {
+    /// When its time is up.
+    deadline: Option<Instant>,
+    /// Why it was told to end.
+    told: Option<Ending>,
+}
+
+struct Driver {
+    run: Run,
+    state: State,
+    begun: Instant,
+    log: Log,
+    display: Display,
+    pending: Vec<Event>,
+    inbox: Receiver<Message>,
+    sender: Sender<Message>,
+    guard: Guard,
+    facts: Arc<Facts>,
+    looker: Looker,
+    containment: Containment,
+    prepared: Option<Result<Option<launch::Prepared>, String>>,
+    running: Option<Running>,
+    question: Option<prompt::Withdraw>,
+    secrets: launch::Secrets,
+    programs: Programs,
+    unshown: Arc<AtomicUsize>,
+    finished: bool,
+}
+
+/// Carries out a run to its end.
+///
+/// # Errors
+/// If the log fails, or facts cannot be watched at all. Everything else is an outcome.
+pub fn carry_out(
+    run: Run,
+    log: Log,
+    display: Display,
+    secrets: launch::Secrets,
+    signals: impl FnOnce(SignalSink),
+) -> Result<Outcome, DriverError> {
+    let (sender, inbox) = channel();
+    let guard = Guard::default();
+    let containment = Containment::detect(run.id.as_str());
+    let facts = Arc::new(watch(&run.procedure, &guard, &sender).map_err(DriverError::Watches)?);
+    let looker = {
+        let sender = sender.clone();
+        Looker::new(Arc::clone(&facts), move |looked| {
+            // The loop may be gone already.
+            let _ = sender.send(Message::Looked(looked));
+        })
+    };
+    signals(SignalSink(sender.clone()));
+    let opening = Opening {
+        plan: run.plan.clone(),
+        containment: containment.describe(),
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        watched: announced(&run.procedure),
+        watching: facts.describe(),
+        people: run.people.clone(),
+    };
+    let state =
+        State { order: Some(run.procedure.steps().iter().map(|step| step.id.clone()).collect()), ..State::default() };
+    let mut driver = Driver {
+        run,
+        state,
+        begun: Instant::now(),
+        log,
+        display,
+        pending: Vec::new(),
+        inbox,
+        sender,
+        guard,
+        facts,
+        looker,
+        containment,
+        prepared: None,
+        running: None,
+        question: None,
+        secrets,
+        programs: Programs::default(),
+        unshown: Arc::new(AtomicUsize::new(0)),
+        finished: false,
+    };
+    let outcome = driver.go(Input::Open(opening));
+    driver.display.flush();
+    outcome
+}
+
+/// Takes signals into the loop.
+pub struct SignalSink(Sender<Message>);
+
+impl SignalSink {
+    /// A signal came.
+    pub fn take(&self, signal: StopSignal) {
+        // The loop may be gone already.
+        let _ = self.0.send(Message::Input(Input::Signal(signal)));
+    }
+}
+
+fn watch(procedure: &Arc<Procedure>, guard: &Guard, sender: &Sender<Message>) -> std::io::Result<Facts> {
+    let (owner, tripped, sender) = (guard.clone(), guard.clone(), sender.clone());
+    Facts::new(
+        Arc::clone(procedure),
+        Arc::new(move |pid| owner.owns(pid)),
+        move |fact| tripped.trip(fact),
+        move |broke| {
+            // The loop may be gone already; then nothing runs any more.
+            let _ = sender.send(Message::Input(Input::Broke(broke)));
+        },
+    )
+}
+
+impl Driver {
+    fn go(&mut self, opening: Input) -> Result<Outcome, DriverError> {
+        let outcome = self.handle(opening).and_then(|()| {
+            while !self.finished {
+                self.turn()?;
+            }
+            Ok(())
+        });
+        if let Err(error) = outcome {
+            self.end_everything();
+            return Err(DriverError::Log(error, self.run.id.clone()));
+        }
+        let Phase::Over(verdict) = self.state.phase else {
+            unreachable!("the loop ends only when the run is over");
+        };
+        Ok(Outcome { verdict, last_line: self.last_line(verdict) })
+    }
+
+    /// One turn of the loop.
+    fn turn(&mut self) -> Result<(), LogError> {
+        let Some(message) = self.next()? else { return Ok(()) };
+        match message {
+            Message::Input(input) => self.handle(input),
+            Message::Looked(Looked::Prepared { requires, ensures }) => self.looked(requires, ensures),
+            Message::Looked(Looked::Awaited { ensures }) => self.handle(Input::Awaited { ensures }),
+            Message::Ended(ended) => self.step_ended(ended),
+            Message::Output(bytes) => {
+                self.say_unshown();
+                self.display.output(&bytes);
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for a message. None if something else was to be done first, and was.
+    fn next(&mut self) -> Result<Option<Message>, LogError> {
+        let time_is_up = self.running.as_ref().and_then(|running| running.deadline);
+        let gather = (!self.pending.is_empty()).then(|| Instant::now() + GATHER);
+        let until = [time_is_up, gather].into_iter().flatten().min();
+        let message = match until {
+            Some(until) => self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())),
+            None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match message {
+            Ok(message) => Ok(Some(message)),
+            Err(RecvTimeoutError::Timeout) => {
+                self.sync()?;
+                if time_is_up.is_some_and(|deadline| deadline <= Instant::now()) {
+                    if let Some(running) = &mut self.running {
+                        running.deadline = None;
+                    }
+                    self.handle(Input::TimeIsUp)?;
+                }
+                Ok(None)
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                unreachable!("the driver holds a sender of its own inbox");
+            }
+        }
+    }
+
+    /// Decides, records, applies, performs.
+    fn handle(&mut self, input: Input) -> Result<(), LogError> {
+        let opening = matches!(input, Input::Open(_));
+        let Decision { events, effects } =
+            decide(&self.run.procedure, self.run.pace, &self.state, self.begun.elapsed(), input);
+        for event in &events {
+            self.state.apply(event).expect("what is decided follows from the state it was decided on");
+        }
+        self.pending.extend(events);
+        let starts =
+            opening || effects.iter().any(|effect| matches!(effect, Effect::Start { .. } | Effect::Ask { .. }));
+        let stops = |effect: &Effect| matches!(effect, Effect::Kill(_) | Effect::Terminate(_) | Effect::Withdraw);
+        for effect in effects.iter().filter(|effect| stops(effect)) {
+            self.stop(effect);
+        }
+        if starts || effects.contains(&Effect::Finish) {
+            self.sync()?;
+        }
+        for effect in effects.into_iter().filter(|effect| !stops(effect)) {
+            self.perform(effect)?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything recorded so far durable, and shows it.
+    fn sync(&mut self) -> Result<(), LogError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let drafts: Vec<Draft<'_>> =
+            self.pending.iter().map(|event| Draft { run: Some(&self.run.id), event }).collect();
+        let closing = matches!(self.state.phase, Phase::Over(_));
+        let recorded = if closing { self.log.append_closing(&drafts) } else { self.log.append(&drafts) }?;
+        self.pending.clear();
+        for entry in &recorded {
+            self.display.entry(entry);
+        }
+        Ok(())
+    }
+
+    /// Does what stops something; never waits for the log.
+    fn stop(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Kill(ending) => self.end_step(ending, None),
+            Effect::Terminate(ending) => self.end_step(ending, Some(GRACE)),
+            Effect::Withdraw => {
+                self.looker.withdraw();
+                if let Some(question) = self.question.take() {
+                    question.now();
+                }
+            }
+            Effect::Prepare { .. }
+            | Effect::Ask { .. }
+            | Effect::Start { .. }
+            | Effect::Await { .. }
+            | Effect::LetGo
+            | Effect::Release(_)
+            | Effect::Finish => {}
+        }
+    }
+
+    fn end_step(&mut self, ending: &Ending, grace: Option<Duration>) {
+        let (Some(running), Some(control)) = (&mut self.running, self.guard.running()) else {
+            // The start was withheld: there is nothing to end, so this is its end.
+            self.post(Input::Ended {
+                ending: ending.clone(),
+                took: Duration::ZERO,
+                output: None,
+                leftovers: Vec::new(),
+            });
+            return;
+        };
+        running.told = Some(ending.clone());
+        running.deadline = None;
+        match grace {
+            Some(grace) => control.terminate(grace),
+            None => control.kill(),
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) -> Result<(), LogError> {
+        match effect {
+            Effect::Prepare { step, requires, hold, ensures } => {
+                let prepared = self.prepare(step)?;
+                self.prepared = Some(prepared);
+                if requires.is_empty() && ensures.is_empty() {
+                    return self.looked(Vec::new(), Vec::new());
+                }
+                self.looker.look(Job::Prepare { requires, hold, ensures });
+            }
+            Effect::Ask { step, question, ask, expect } => self.ask(&step, question, &ask, expect),
+            Effect::Start { step, attempt } => self.start(step, attempt),
+            Effect::Await { facts, hold, within } => self.looker.look(Job::Await { facts, hold, within }),
+            Effect::LetGo => {
+                if let Some(control) = self.guard.ended() {
+                    self.let_go(control);
+                }
+            }
+            Effect::Release(facts) => self.release(&facts),
+            Effect::Finish => {
+                // What a step started as a service and did not bring to its end as written ends with the step.
+                if let Some(control) = self.guard.ended() {
+                    control.kill();
+                }
+                self.finished = true;
+            }
+            Effect::Kill(_) | Effect::Terminate(_) | Effect::Withdraw => {}
+        }
+        Ok(())
+    }
+
+    /// Lets a service go. If it cannot be moved out of the step's containment, it is left in it, and still never ended from here.
+    fn let_go(&mut self, control: Control) {
+        if let Err(error) = control.let_go() {
+            self.display.say(&format!("      the service could not be moved out of the step's containment: {error}"));
+            std::mem::forget(control);
+        }
+    }
+
+    fn release(&self, facts: &[Fact]) {
+        self.facts.release(facts);
+        self.guard.release(facts);
+    }
+
+    /// Opens the program of a step. A command that gives a secret is announced, durably, before it runs.
+    fn prepare(&mut self, step: usize) -> Result<Result<Option<launch::Prepared>, String>, LogError> {
+        let procedure = Arc::clone(&self.run.procedure);
+        for (name, command) in self.secrets.commands_for(&procedure.steps()[step].action) {
+            let event = Event::SecretAsked { name: name.clone(), command };
+            self.state.apply(&event).expect("a secret may be asked for in an open run");
+            self.pending.push(event);
+            self.sync()?;
+            if let Err(reason) = self.secrets.run_command(&self.programs, &name) {
+                return Ok(Err(reason));
+            }
+        }
+        Ok(launch::prepare(&procedure, step, &self.run.id, &self.secrets, &self.programs))
+    }
+
+    fn looked(&mut self, requires: Vec<Sight>, ensures: Vec<Sight>) -> Result<(), LogError> {
+        let program: Result<Option<Program>, String> = match &self.prepared {
+            Some(Ok(prepared)) => Ok(prepared.as_ref().map(launch::Prepared::program)),
+            Some(Err(reason)) => Err(reason.clone()),
+            None => Ok(None),
+        };
+        self.handle(Input::Prepared { requires, ensures, program })
+    }
+
+    fn start(&mut self, step: usize, attempt: u32) {
+        let Some(Ok(Some(prepared))) = self.prepared.take() else {
+            unreachable!("the machine starts only what was prepared well");
+        };
+        let step = &self.run.procedure.steps()[step];
+        let name = format!("{}-{attempt}", step.id);
+        let folder = self.run.home.run(&self.run.id);
+        let ends = launch::Ends { on_output: self.output_sink(), on_end: self.end_sink() };
+        let (containment, masks) = (&self.containment, self.secrets.masks());
+        let started = self.guard.start(|| prepared.start(containment, &name, &folder, masks, ends));
+        match started {
+            // A held fact broke just now; its message is in the inbox and ends the step, which has not begun.
+            None => {}
+            Some(Ok(())) => {
+                self.running = Some(Running { deadline: Instant::now().checked_add(step.timeout), told: None });
+            }
+            Some(Err(reason)) => self.post(Input::Ended {
+                ending: Ending::NotStarted { reason },
+                took: Duration::ZERO,
+                output: None,
+                leftovers: Vec::new(),
+            }),
+        }
+    }
+
+    /// Output goes to the loop at a bounded rate; the step is never held up by what is shown, and the transcript has it all.
+    fn output_sink(&self) -> Box<dyn FnMut(&[u8]) + Send> {
+        let sender = self.sender.clone();
+        let unshown = Arc::clone(&self.unshown);
+        let mut since = Instant::now();
+        let mut shown = 0;
+        Box::new(move |bytes| {
+            if since.elapsed() > SHOWN_EVERY {
+                (since, shown) = (Instant::now(), 0);
+            }
+            if shown + bytes.len() > SHOWN_BYTES {
+                unshown.fetch_add(bytes.len(), Ordering::Relaxed);
+                return;
+            }
+            shown += bytes.len();
+            // The loop may be gone already.
+            let _ = sender.send(Message::Output(bytes.to_vec()));
+        })
+    }
+
+    /// Says how much was not shown.
+    fn say_unshown(&mut self) {
+        let bytes = self.unshown.swap(0, Ordering::Relaxed);
+        if bytes > 0 {
+            self.display.say(&format!("      … {bytes} bytes not shown here; the transcript has them"));
+        }
+    }
+
+    fn end_sink(&self) -> Box<dyn FnOnce(Ended) + Send> {
+        let sender = self.sender.clone();
+        Box::new(move |ended| {
+            // The loop may be gone already.
+            let _ = sender.send(Message::Ended(ended));
+        })
+    }
+
+    fn step_ended(&mut self, ended: Ended) -> Result<(), LogError> {
+        self.guard.acted();
+        self.say_unshown();
+        let told = self.running.take().and_then(|running| running.told);
+        let End { ending, took, output, leftovers } = launch::end_of(ended, told, self.run.home.path());
+        self.handle(Input::Ended { ending, took, output, leftovers })
+    }
+
+    fn ask(&mut self, step: &StepId, question: Question, ask: &str, expect: Option<String>) {
+        if let People::Nobody(answers) = &self.run.people {
+            let given: &BTreeMap<StepId, String> = match question {
+                Question::Confirm => &answers.confirm,
+                Question::Manual => &answers.attest,
+                Question::GoOn => unreachable!("`--step` without a terminal is refused at the opening"),
+            };
+            let words = given.get(step).cloned().unwrap_or_default();
+            self.post(Input::Answered(Reply { words, by: AnsweredBy::CommandLine }));
+            return;
+        }
+        let sender = self.sender.clone();
+        let answered = move |words: Option<String>| {
+            let reply = Reply { words: words.unwrap_or_default(), by: AnsweredBy::Terminal };
+            // The loop may be gone already.
+            let _ = sender.send(Message::Input(Input::Answered(reply)));
+        };
+        let Ok((withdraw, withdrawn)) = prompt::withdrawal() else {
+            answered(None);
+            return;
+        };
+        self.question = Some(withdraw);
+        self.display.flush();
+        let shown = prompt::Shown { text: format!("? {}", escape_line(ask)), hint: what_to_type(question).to_owned() };
+        std::thread::spawn(move || {
+            let is_clear = |words: &str| judge(question, expect.as_deref(), words) != Judgement::Unclear;
+            answered(prompt::ask(&shown, is_clear, &withdrawn));
+        });
+    }
+
+    fn post(&self, input: Input) {
+        self.sender.send(Message::Input(input)).expect("the driver holds the other end of its own inbox");
+    }
+
+    /// After an error of the log: freeze and kill what runs, without recording anything.
+    fn end_everything(&mut self) {
+        if let Some(control) = self.guard.running() {
+            control.freeze();
+            control.kill();
+            let deadline = Instant::now() + Duration::from_secs(10);
+            while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+                match self.inbox.recv_timeout(left) {
+                    Ok(Message::Ended(_)) | Err(_) => break,
+                    Ok(Message::Input(_) | Message::Looked(_) | Message::Output(_)) => {}
+                }
+            }
+        }
+        self.stop(&Effect::Withdraw);
+    }
+
+    fn last_line(&self, verdict: Verdict) -> String {
+        let review = format!("review it with: interlock audit show {}", self.run.id);
+        match verdict {
+            Verdict::Completed => format!("interlock: completed; {review}"),
+            Verdict::Refused(cause) => format!(
+                "interlock: refused, nothing was started: {}; {review}",
+                crate::report::story::cause_in_words(cause)
+            ),
+            Verdict::Halted(cause) => {
+                let at = self.state.steps.last().map(|step| format!(" at step `{}`", step.id)).unwrap_or_default();
+                format!("interlock: halted{at}: {}; {review}", crate::report::story::cause_in_words(cause))
+            }
+        }
+    }
+}

@@ -1,6 +1,101 @@
-//! Arguments, one file a command, failures and exit codes.
+//! Arguments, one file a command, failures and exit codes. The doc comment of a command is its manual.
 
-/// Runs the program.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod audit;
+mod check;
+mod failure;
+mod given;
+mod kinds;
+mod place;
+mod plan;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::cli::failure::Failure;
+
+/// Runs standard operating procedures step by step, and holds the facts that they need.
+///
+/// A runbook is a YAML file that says what is done, what must hold before and while it is done, and what must hold afterwards.
+/// Interlock checks for itself, keeps checking while a step runs, skips nothing, and records every act in an audit log first.
+#[derive(Debug, Parser)]
+#[command(name = "interlock", version, max_term_width = 100)]
+#[command(after_help = "Examples:
+  interlock check runbooks/quickstart.yaml              is this runbook right?
+  interlock plan runbooks/quickstart.yaml --now         what would be done, and what holds now?
+  interlock run runbooks/quickstart.yaml                do it
+  interlock run change.yaml -p port=5433 --no-input     do it without a terminal
+  interlock audit log                                   what was done on this machine?
+  interlock audit verify                                was the record changed?
+
+Exit codes: 0 completed, 1 internal error or the log cannot be used, 2 wrong runbook or arguments, 3 a required fact does not
+hold, 4 not allowed, 6 a person is needed, 7 a step failed, 8 a held fact broke, 11 the log does not verify, 12 interrupted.")]
+struct Arguments {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+struct Global {
+    /// Where the audit log and the runs are kept [default: /var/lib/interlock for root, else the user's state directory]
+    #[arg(long, global = true, value_name = "DIR", env = "INTERLOCK_HOME")]
+    home: Option<PathBuf>,
+    /// How results are shown: lines for people, or one JSON object a line on standard output
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    format: Format,
+    /// Never ask; refuse a run that needs a person who has not answered on the command line
+    #[arg(long, global = true)]
+    no_input: bool,
+    /// When mistakes are shown in colour
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto)]
+    color: Color,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Human,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Check),
+    Plan(plan::Plan),
+    Run(run::Run),
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    Kinds(kinds::Kinds),
+}
+
+/// Runs the program: parses the arguments, carries out the command, and says what went wrong.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // A reader that is gone is no failure; clap's own exit code is 0 for help and 2 for a mistake.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let global = &arguments.global;
+    let result = match &arguments.command {
+        Command::Check(command) => command.go(global),
+        Command::Plan(command) => command.go(global),
+        Command::Run(command) => command.go(global),
+        Command::Audit(command) => command.go(global),
+        Command::Kinds(command) => command.go(global),
+    };
+    result.unwrap_or_else(|failure: Failure| failure.report())
 }

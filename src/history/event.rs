@@ -76,6 +76,9 @@ pub struct Output {
     /// How many bytes in the middle are left out of the transcript.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub left_out: u64,
+    /// Why the transcript is not complete, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
@@ -181,6 +184,8 @@ pub enum Event {
         steps: usize,
         /// How the processes of its steps are contained, in words.
         containment: String,
+        /// How facts are watched, in words.
+        watching: String,
         /// The version of the program.
         program: String,
     },
@@ -293,6 +298,13 @@ pub enum Event {
         /// Set when the watch was blind for this long, in milliseconds: it could have missed a break.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         blind_millis: Option<u64>,
+    },
+    /// The command that gives a secret is about to run.
+    SecretAsked {
+        /// The parameter's name.
+        name: String,
+        /// The command.
+        command: Vec<String>,
     },
     /// A signal asked the program to stop.
     SignalReceived {

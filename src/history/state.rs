@@ -20,8 +20,6 @@ pub struct State {
     pub steps: Vec<StepState>,
     /// The ids of all steps in order, where the plan is at hand: then a step is checked against it as well.
     pub order: Option<Vec<StepId>>,
-    /// Whether the watches were announced.
-    pub watched: bool,
     /// Whether the questions before the start of the step that is next were answered: its `confirm`, and `run --step`.
     pub answered: Answered,
     /// Why nothing more may start, once something said so.
@@ -130,11 +128,8 @@ impl State {
             Event::RunOpened { plan, steps, .. } => self.open(plan, *steps),
             Event::RunRefused { cause, .. } => self.refuse_run(*cause),
             Event::WatchesArmed { .. } => match self.phase {
-                Phase::Ready { .. } if !self.watched => {
-                    self.watched = true;
-                    Ok(())
-                }
-                _ => refuse("watches armed twice, or outside an open run"),
+                Phase::Ready { next: 0 } => Ok(()),
+                _ => refuse("watches were armed outside the opening of a run"),
             },
             Event::Answered { step, question, .. } => self.answer(step, *question),
             Event::Declined { step, question, .. } => {
@@ -173,6 +168,7 @@ impl State {
                 self.stopping = Some(Stopping::HoldBroken);
                 Ok(())
             }
+            Event::SecretAsked { .. } => self.running("a secret was asked for"),
             Event::SignalReceived { signal, .. } => {
                 self.running("a signal came")?;
                 let why = if signal == "SIGHUP" { Stopping::HangUp } else { Stopping::Signal };

@@ -24,6 +24,9 @@ use crate::runbook::model::{Action, IfEnsured, Leftovers, Setting, Step};
 /// How long a step that is asked to end (SIGTERM) has before it is killed.
 pub const GRACE: Duration = Duration::from_secs(10);
 
+/// How much of an entry's 60 KiB lists may take.
+const ENTRY_ROOM: usize = 40 << 10;
+
 /// Something that came in.
 #[derive(Debug, Clone)]
 pub enum Input {
@@ -71,6 +74,8 @@ pub struct Opening {
     pub plan: Digest,
     /// How processes are contained, in words.
     pub containment: String,
+    /// How facts are watched, in words.
+    pub watching: String,
     /// The version of the program.
     pub program: String,
     /// Each fact with how it is told.
@@ -186,6 +191,8 @@ pub enum Effect {
     Terminate(Ending),
     /// End what is running with SIGKILL at once. Its [`Input::Ended`] says this ending.
     Kill(Ending),
+    /// What the step started as a service is let go, and never ended from here again.
+    LetGo,
     /// These holds are over; their watches may rest.
     Release(Vec<Fact>),
     /// The run is over.
@@ -247,11 +254,10 @@ impl Machine<'_> {
             plan: opening.plan,
             steps: runbook.steps.len(),
             containment: opening.containment,
+            watching: opening.watching,
             program: opening.program,
         }];
-        if !opening.watched.is_empty() {
-            events.push(Event::WatchesArmed { facts: opening.watched });
-        }
+        events.extend(announcements(opening.watched));
         let mut decision = self.begin(0);
         events.append(&mut decision.events);
         Decision { events, effects: decision.effects }
@@ -360,7 +366,7 @@ impl Machine<'_> {
             attempt,
             action: clip(&action_in_words(&step.action), 8192),
             program,
-            requires,
+            requires: bounded(requires),
         };
         if let Some(reason) = trouble {
             let ending = Ending::NotStarted { reason: reason.clone() };
@@ -521,14 +527,19 @@ impl Machine<'_> {
     }
 
     fn done(&self, at: usize, ensures: Vec<Sight>) -> Decision {
-        let step = self.procedure.steps()[at].id.clone();
+        let step = &self.procedure.steps()[at];
         let attempt = self.state.attempts(at);
-        self.next_after(at, Event::StepDone { step, attempt, ensures })
+        let mut decision =
+            self.next_after(at, Event::StepDone { step: step.id.clone(), attempt, ensures: bounded(ensures) });
+        if setting_of(&step.action).is_some_and(|setting| setting.leftovers == Leftovers::Service) {
+            decision.effects.insert(0, Effect::LetGo);
+        }
+        decision
     }
 
     fn already(&self, at: usize, seen: Vec<Sight>) -> Decision {
         let step = self.procedure.steps()[at].id.clone();
-        let mut decision = self.next_after(at, Event::StepAlready { step, seen });
+        let mut decision = self.next_after(at, Event::StepAlready { step, seen: bounded(seen) });
         // The fold has not seen this step yet when the totals are counted.
         if let Some(Event::RunCompleted { done, already, .. }) = decision.events.last_mut() {
             *done -= 1;
@@ -681,7 +692,7 @@ impl Machine<'_> {
                 plan: self.state.plan.clone().expect("a run that is ready was opened with its plan"),
                 cause: Cause::FactDoesNotHold,
                 reason: clip(&reason, 8192),
-                seen: missing,
+                seen: bounded(missing),
             }
         };
         Decision { events: vec![event], effects: vec![Effect::Finish] }
@@ -690,7 +701,12 @@ impl Machine<'_> {
     fn fail(&self, step: &Step, attempt: u32, reason: String, ensures: Vec<Sight>) -> Decision {
         let at = self.procedure.steps().iter().position(|other| other.id == step.id);
         let words = format!("step `{}` failed: {reason}", step.id);
-        let failed = Event::StepFailed { step: step.id.clone(), attempt, reason: clip(&reason, 8192), ensures };
+        let failed = Event::StepFailed {
+            step: step.id.clone(),
+            attempt,
+            reason: clip(&reason, 8192),
+            ensures: bounded(ensures),
+        };
         let halted = self.halt_event(Cause::StepFailed, words, at, Vec::new());
         Decision { events: vec![failed, halted], effects: vec![Effect::Finish] }
     }
@@ -701,7 +717,7 @@ impl Machine<'_> {
 
     fn halt_event(&self, cause: Cause, reason: String, step: Option<usize>, seen: Vec<Sight>) -> Event {
         let step = step.and_then(|at| self.procedure.steps().get(at)).map(|step| step.id.clone());
-        Event::RunHalted { cause, reason: clip(&reason, 8192), step, seen }
+        Event::RunHalted { cause, reason: clip(&reason, 8192), step, seen: bounded(seen) }
     }
 
     fn end_event(
@@ -747,21 +763,58 @@ impl Machine<'_> {
     }
 }
 
+/// The probes of a run, in as many entries as their size asks for.
+fn announcements(watched: Vec<WatchedFact>) -> Vec<Event> {
+    let mut events = Vec::new();
+    let mut facts = Vec::new();
+    let mut size = 0;
+    for one in watched {
+        let words = one.commands.iter().flatten().map(|word| word.len() + 4).sum::<usize>();
+        let bytes = 2 * (one.probe.len() + words) + 200;
+        if size + bytes > ENTRY_ROOM && !facts.is_empty() {
+            events.push(Event::WatchesArmed { facts: std::mem::take(&mut facts) });
+            size = 0;
+        }
+        size += bytes;
+        facts.push(one);
+    }
+    if !facts.is_empty() {
+        events.push(Event::WatchesArmed { facts });
+    }
+    events
+}
+
+/// Shortens evidence so that all of it fits an entry; a step with hundreds of facts has little room for each.
+fn bounded(mut sights: Vec<Sight>) -> Vec<Sight> {
+    let share = (ENTRY_ROOM / 2 / sights.len().max(1)).max(24);
+    for sight in &mut sights {
+        if sight.evidence.len() > share {
+            sight.evidence = clip(&sight.evidence, share);
+        }
+    }
+    sights
+}
+
 /// Why an ending is not a success; none if it is one.
 fn trouble_of(step: &Step, ending: &Ending, leftovers: &[String]) -> Option<String> {
-    let setting = match &step.action {
-        Action::Run(run) => Some(&run.setting),
-        Action::Script(script) => Some(&script.setting),
-        Action::Wait | Action::Manual(_) => None,
-    };
     match ending {
-        Ending::Exited { code } => setting.and_then(|setting| trouble_of_exit(setting, *code, leftovers)),
+        Ending::Exited { code } => {
+            setting_of(&step.action).and_then(|setting| trouble_of_exit(setting, *code, leftovers))
+        }
         Ending::Signalled { signal } => Some(format!("it was ended by signal {signal}")),
         Ending::TimedOut => {
             Some(format!("it ran longer than its time-out of {}", crate::runbook::duration::show(step.timeout)))
         }
         Ending::NotStarted { reason } => Some(reason.clone()),
         Ending::Stopped | Ending::Interrupted | Ending::Attested | Ending::NothingToDo => None,
+    }
+}
+
+fn setting_of(action: &Action) -> Option<&Setting> {
+    match action {
+        Action::Run(run) => Some(&run.setting),
+        Action::Script(script) => Some(&script.setting),
+        Action::Wait | Action::Manual(_) => None,
     }
 }
 
@@ -781,3 +834,6 @@ fn trouble_of_exit(setting: &Setting, code: i32, leftovers: &[String]) -> Option
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

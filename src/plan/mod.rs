@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Digest, Fact};
+use crate::runbook::Value;
 use crate::runbook::holds::{Hold, holds};
-use crate::runbook::model::{Action, Probe, Runbook, SecretSource, Side, Step};
+use crate::runbook::model::{Action, Probe, Runbook, SecretSource, Side, State, Step};
 
 /// The version of the plan format.
 pub const VERSION: u32 = 1;
@@ -24,7 +25,7 @@ pub struct Plan {
     pub source_digest: Digest,
     /// The parameters' values; secrets are never among them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub params: BTreeMap<String, String>,
+    pub params: BTreeMap<String, Value>,
     /// Where the secrets come from when the run starts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, SecretSource>,
@@ -101,18 +102,23 @@ impl Procedure {
         facts
     }
 
-    /// The probe that tells a fact, on the side that is asked for.
+    /// The state that a fact speaks of.
     ///
     /// # Panics
     /// If the fact is not one of the plan's: the checker refuses a runbook that names such a fact.
-    pub fn probe(&self, fact: &Fact, side: Side) -> &Probe {
-        let state = self
-            .plan
-            .runbook
-            .systems
-            .get(&fact.system)
+    pub fn state(&self, fact: &Fact) -> &State {
+        let system = self.plan.runbook.systems.get(&fact.system);
+        system
             .and_then(|system| system.states.get(&fact.state))
-            .expect("the checker refuses a fact whose system or state is not declared");
+            .expect("the checker refuses a fact whose system or state is not declared")
+    }
+
+    /// The probe that tells a fact, on the side that is asked for.
+    ///
+    /// # Panics
+    /// As [`Procedure::state`].
+    pub fn probe(&self, fact: &Fact, side: Side) -> &Probe {
+        let state = self.state(fact);
         match side {
             Side::Before => &state.before,
             Side::While => &state.held,

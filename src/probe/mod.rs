@@ -20,7 +20,7 @@ mod words;
 
 pub use evidence::Look;
 pub use view::{Membership, View};
-pub use watch::{Notice, NoticeKind, Side, Watches};
+pub use watch::{Notice, NoticeKind, Watches};
 
 pub use words::{commands, in_words};
 

@@ -1,1 +1,3 @@
-//! History for people and programs.
+//! History for people and programs: an entry as lines that a person understands, live and afterwards.
+
+pub mod story;

@@ -17,6 +17,7 @@ pub mod params;
 mod read;
 pub mod source;
 pub mod template;
+mod value;
 pub mod yaml;
 
 pub use check::{Checked, check};

@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
-
 use super::model::{Param, ParamType, SecretSource};
 use super::read::{Dialect, Keys, Reader, Templating, absolute_path, port, whole_number};
 use super::template::{Binding, Templates};
@@ -12,9 +10,8 @@ use super::yaml::{self, Content, Node};
 use super::{code, duration};
 use crate::diagnostic::{Diagnostic, Problems, Source, Span, quoted, suggest};
 
-/// A checked value of a parameter. Never a secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// A checked value of a parameter. Never a secret. Serialised as the plain text, number or boolean that it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// A text, a path, a duration, a word of an enum; or nothing, for one that need not be given and was not.
     Text(String),

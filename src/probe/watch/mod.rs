@@ -29,7 +29,7 @@ use rustix::fd::OwnedFd;
 use super::{View, look};
 use crate::history::event::{Sight, Verdict};
 use crate::id::Fact;
-use crate::runbook::model::State;
+use crate::runbook::model::{Side, State};
 use slow::SlowThread;
 use state::{Inner, Source};
 
@@ -67,15 +67,6 @@ pub enum NoticeKind {
         /// How long.
         gap: Duration,
     },
-}
-
-/// The two sides of a state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// What must be seen before a step.
-    Before,
-    /// What is watched while the fact is held.
-    While,
 }
 
 /// Watches over facts.

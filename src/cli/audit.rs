@@ -1,0 +1,293 @@
+//! `interlock audit`: what was done, and whether the record of it was changed.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::audit::{self, Home, ReadError};
+use crate::cli::failure::{Failure, put};
+use crate::cli::{Format, Global, place};
+use crate::diagnostic::escape::{escape_line, escape_text};
+use crate::history::entry::{Entry, Who};
+use crate::history::event::Event;
+use crate::history::state::{Phase, State, Verdict};
+use crate::id::{Digest, RunId};
+use crate::plan::{Plan, Procedure};
+use crate::report::story::{cause_in_words, tell};
+
+/// Reads the audit log: what was done, by whom, and whether the record was changed.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    Log(List),
+    Show(Show),
+    Verify(Verify),
+}
+
+/// Lists the runs, a line each, the newest last.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  interlock audit log
+  interlock audit log --last 5
+  interlock audit log --format json | jq 'select(.verdict != \"completed\")'")]
+pub struct List {
+    /// Only this many, the newest
+    #[arg(long, value_name = "N")]
+    last: Option<usize>,
+}
+
+/// Tells the story of a run: each step with its evidence, as it was recorded.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  interlock audit show 019a8f6e-…                   the whole id, or as much of it as is unique
+  interlock audit show 019a8f6e --format json       the entries as they are logged")]
+pub struct Show {
+    /// The run's id, or the beginning of it
+    run: String,
+}
+
+/// Checks every entry of the log: nothing changed, removed, inserted or out of order.
+///
+/// It only reads, and trusts nothing that the writing part of the program says. docs/audit-format.md says how to do the
+/// same with standard tools.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  interlock audit verify
+  interlock audit verify --format json
+
+Exit codes: 0 nothing wrong, 11 the log does not verify, 1 it cannot be read.")]
+pub struct Verify {}
+
+impl Audit {
+    /// Carries it out.
+    pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
+        let home = place::home(global)?;
+        match self {
+            Self::Log(list) => list.go(global, &home),
+            Self::Show(show) => show.go(global, &home),
+            Self::Verify(verify) => verify.go(global, &home),
+        }
+    }
+}
+
+/// What `audit log` says of a run.
+struct Summary {
+    run: RunId,
+    began: String,
+    runbook: String,
+    operator: String,
+    state: State,
+    /// The event that could not follow, if one was found.
+    illegal: Option<String>,
+}
+
+impl List {
+    fn go(&self, global: &Global, home: &Home) -> Result<ExitCode, Failure> {
+        let mut order = Vec::new();
+        let mut runs: BTreeMap<RunId, Summary> = BTreeMap::new();
+        for found in audit::read(home).map_err(unreadable)? {
+            let entry = found.map_err(unreadable)?.recorded.entry;
+            let Some(run) = &entry.run else { continue };
+            let summary = runs.entry(run.clone()).or_insert_with(|| {
+                order.push(run.clone());
+                Summary {
+                    run: run.clone(),
+                    began: entry.time.clone(),
+                    runbook: String::new(),
+                    operator: operator(&entry.who),
+                    state: State::default(),
+                    illegal: None,
+                }
+            });
+            summary.take(&entry);
+        }
+        let skipped = self.last.map_or(0, |last| order.len().saturating_sub(last));
+        for run in order.iter().skip(skipped) {
+            if let Some(summary) = runs.get(run) {
+                put(&summary.line(global.format))?;
+            }
+        }
+        if order.is_empty() && global.format == Format::Human {
+            put("no runs yet\n")?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Summary {
+    fn take(&mut self, entry: &Entry) {
+        if let Event::RunOpened { runbook, .. } | Event::RunRefused { runbook, .. } = &entry.event {
+            self.runbook.clone_from(runbook);
+        }
+        if let Err(illegal) = self.state.apply(&entry.event) {
+            self.illegal.get_or_insert(illegal.to_string());
+        }
+    }
+
+    fn verdict(&self) -> (&'static str, String) {
+        if let Some(illegal) = &self.illegal {
+            return ("illegal", illegal.clone());
+        }
+        match self.state.phase {
+            Phase::Over(Verdict::Completed) => ("completed", String::new()),
+            Phase::Over(Verdict::Halted(cause)) => ("halted", cause_in_words(cause).to_owned()),
+            Phase::Over(Verdict::Refused(cause)) => ("refused", cause_in_words(cause).to_owned()),
+            Phase::New
+            | Phase::Ready { .. }
+            | Phase::Acting { .. }
+            | Phase::Verifying { .. }
+            | Phase::Failed { .. } => {
+                let at = self.state.steps.last().map(|step| format!("at step `{}`", step.id)).unwrap_or_default();
+                ("open", at)
+            }
+        }
+    }
+
+    fn line(&self, format: Format) -> String {
+        let (verdict, why) = self.verdict();
+        match format {
+            Format::Human => format!(
+                "{}  {}  {:<9}  {}  by {}{}\n",
+                self.run,
+                &self.began.get(..19).unwrap_or(&self.began).replace('T', " "),
+                verdict,
+                escape_line(&self.runbook),
+                escape_line(&self.operator),
+                if why.is_empty() { String::new() } else { format!("  ({})", escape_line(&why)) },
+            ),
+            Format::Json => {
+                let line = serde_json::json!({
+                    "run": self.run, "began": self.began, "verdict": verdict, "why": why,
+                    "runbook": self.runbook, "operator": self.operator,
+                });
+                format!("{line}\n")
+            }
+        }
+    }
+}
+
+/// Who it was, in a few words; what the environment claims is marked as such.
+fn operator(who: &Who) -> String {
+    let user = who.user.clone().unwrap_or_else(|| format!("uid {}", who.uid));
+    let login = match who.login_uid {
+        Some(login) if login != who.uid => format!(", logged in as uid {login}"),
+        Some(_) | None => String::new(),
+    };
+    let sudo = who.sudo_user.as_ref().map(|user| format!(", sudo says {user}")).unwrap_or_default();
+    format!("{user}@{}{login}{sudo}", who.host)
+}
+
+impl Show {
+    fn go(&self, global: &Global, home: &Home) -> Result<ExitCode, Failure> {
+        let run = self.find(home)?;
+        let mut procedure = None;
+        let mut first = true;
+        for found in audit::read(home).map_err(unreadable)? {
+            let recorded = found.map_err(unreadable)?.recorded;
+            if recorded.entry.run.as_ref() != Some(&run) {
+                continue;
+            }
+            if global.format == Format::Json {
+                put(&format!("{}\n", recorded.line))?;
+                continue;
+            }
+            if let Event::RunOpened { plan, .. } = &recorded.entry.event {
+                procedure = plan_of(home, &run, plan)?;
+            }
+            if std::mem::take(&mut first) {
+                let who = &recorded.entry.who;
+                let from = who.ssh.as_ref().map(|ssh| format!(", from {}", escape_line(ssh))).unwrap_or_default();
+                put(&format!("run {run}, by {}{from}\n", escape_line(&operator(who))))?;
+            }
+            let time = recorded.entry.time.get(11..23).unwrap_or(&recorded.entry.time);
+            for (at, line) in tell(&recorded.entry.event, procedure.as_ref()).iter().enumerate() {
+                let margin = if at == 0 { escape_line(time).into_owned() } else { " ".repeat(12) };
+                put(&format!("{margin}  {line}\n"))?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The run that is meant: the whole id, or a beginning that only one run has.
+    fn find(&self, home: &Home) -> Result<RunId, Failure> {
+        let mut matching: Vec<RunId> = Vec::new();
+        for found in audit::read(home).map_err(unreadable)? {
+            if let Some(run) = found.map_err(unreadable)?.recorded.entry.run
+                && run.as_str().starts_with(&self.run)
+                && matching.last() != Some(&run)
+                && !matching.contains(&run)
+            {
+                matching.push(run);
+            }
+        }
+        match matching.as_slice() {
+            [run] => Ok(run.clone()),
+            [] => Err(Failure::Wrong(format!("there is no run `{}`; `interlock audit log` lists them", self.run))),
+            several => Err(Failure::Wrong(format!(
+                "`{}` fits {} runs; give more of the id: {}",
+                self.run,
+                several.len(),
+                several.iter().take(5).map(RunId::to_string).collect::<Vec<_>>().join(", ")
+            ))),
+        }
+    }
+}
+
+impl Verify {
+    fn go(&self, global: &Global, home: &Home) -> Result<ExitCode, Failure> {
+        let mut states: BTreeMap<RunId, State> = BTreeMap::new();
+        let report = audit::verify(home, |run, event| {
+            let state = states.entry(run.clone()).or_default();
+            state.apply(event).map_err(|illegal| illegal.to_string())?;
+            if let Phase::Over(_) = state.phase {
+                // Nothing may follow, and to know that, the phase is enough.
+                *state = State { phase: state.phase, ..State::default() };
+            }
+            Ok(())
+        })
+        .map_err(unreadable)?;
+        match global.format {
+            Format::Human => put(&escape_text(&report.to_string()))?,
+            Format::Json => {
+                for finding in &report.findings {
+                    let severity = match finding.severity {
+                        audit::Severity::Failure => "failure",
+                        audit::Severity::Note => "note",
+                    };
+                    let line = serde_json::json!({
+                        "severity": severity, "file": finding.file, "line": finding.line, "entry": finding.entry,
+                        "run": finding.run, "text": finding.text,
+                    });
+                    put(&format!("{line}\n"))?;
+                }
+                let head =
+                    report.head.as_ref().map(|(seq, digest)| serde_json::json!({"entry": seq, "sha256": digest}));
+                let line = serde_json::json!({
+                    "verifies": report.verifies(), "entries": report.entries, "runs": report.runs,
+                    "segments": report.segments, "head": head,
+                });
+                put(&format!("{line}\n"))?;
+            }
+        }
+        Ok(if report.verifies() { ExitCode::SUCCESS } else { ExitCode::from(11) })
+    }
+}
+
+/// The plan of a run, if it still lies beside the log as it was recorded.
+fn plan_of(home: &Home, run: &RunId, digest: &Digest) -> Result<Option<Procedure>, Failure> {
+    let path = home.run(run).join("plan.yaml");
+    let Ok(bytes) = std::fs::read(&path) else {
+        put(&format!("      the plan is not in {} any more, so titles are missing\n", path.display()))?;
+        return Ok(None);
+    };
+    if Digest::of(&bytes) != *digest {
+        put(&format!("      {} IS NOT THE PLAN THAT WAS RUN: its digest is not the recorded one\n", path.display()))?;
+        return Ok(None);
+    }
+    let plan = String::from_utf8(bytes).ok().and_then(|text| Plan::from_yaml(&text).ok());
+    Ok(plan.map(Procedure::new))
+}
+
+fn unreadable(error: ReadError) -> Failure {
+    Failure::Internal(error.to_string())
+}

@@ -1,0 +1,198 @@
+//! `interlock run`.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::audit::{Draft, Home, Log};
+use crate::cli::failure::{Failure, say};
+use crate::cli::given::GivenRunbook;
+use crate::cli::{Format, Global, place};
+use crate::driver::display::{self, Display};
+use crate::driver::launch::Secrets;
+use crate::driver::{self, SignalSink, carry_out};
+use crate::history::entry::Who;
+use crate::history::event::{Cause, Event};
+use crate::history::state::Verdict;
+use crate::id::{Digest, RunId, StepId};
+use crate::machine::{Answers, Pace, People, StopSignal};
+use crate::terminal::prompt;
+
+/// Runs a runbook, step by step, with its facts checked and held.
+///
+/// Before a step starts, each fact it requires is seen to hold with its watch armed, and the step is announced in the audit log.
+/// While it runs its facts are watched; one that breaks freezes the step's whole process tree at once and ends it. There is no
+/// way to start in the middle or to pass over a step.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  interlock run runbooks/quickstart.yaml
+  interlock run change.yaml -p data_dir=/srv/pg --params prod.yaml
+  interlock run change.yaml --step                          a person lets each step start
+  interlock run change.yaml --no-input --confirm change=/srv/pg --attest announce='told #ops at 03:12'
+  interlock run change.yaml --format json | jq .event
+
+Exit codes: 0 completed, 2 wrong runbook or arguments, 3 a required fact does not hold, 6 a person is needed, 7 a step failed,
+8 a held fact broke, 12 interrupted; 1 if the log cannot be used.")]
+pub struct Run {
+    #[command(flatten)]
+    given: GivenRunbook,
+    /// Ask before each step
+    #[arg(long)]
+    step: bool,
+    /// Says, where there is no terminal, that a manual step is done, in words that are recorded
+    #[arg(long, value_name = "STEP=WORDS", value_parser = answer)]
+    attest: Vec<(StepId, String)>,
+    /// The answer to a step's confirmation, where there is no terminal
+    #[arg(long, value_name = "STEP=WORDS", value_parser = answer)]
+    confirm: Vec<(StepId, String)>,
+    /// There is no such way; the attempt is recorded and refused.
+    #[arg(long, hide = true, value_name = "STEP", aliases = ["from", "start-at-task", "resume-at"])]
+    start_at: Option<String>,
+    /// There is no such way; the attempt is recorded and refused.
+    #[arg(long, hide = true, value_name = "STEP", aliases = ["skip-tags", "skip-step"])]
+    skip: Option<String>,
+}
+
+fn answer(text: &str) -> Result<(StepId, String), String> {
+    let (step, words) = text.split_once('=').ok_or("expected STEP=WORDS")?;
+    let step = step.parse().map_err(|error: crate::id::IdError| error.to_string())?;
+    Ok((step, words.to_owned()))
+}
+
+impl Run {
+    /// Carries it out.
+    pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
+        let read = self.given.read(global)?;
+        let (procedure, bytes) = read.procedure()?;
+        place::no_policy_in_force()?;
+        let people = self.people(global, &procedure)?;
+        let home = place::home(global)?;
+        let who =
+            Who::of_this_process().map_err(|error| Failure::Internal(format!("who acts cannot be told: {error}")))?;
+        let mut log = Log::open(&home, who).map_err(|error| Failure::Internal(error.to_string()))?;
+        let id = new_run_id();
+        let digest = Digest::of(bytes.as_bytes());
+        if let Some(refusal) = self.attempt_to_skip(&procedure.plan.runbook.name, &digest) {
+            let Event::RunRefused { reason, .. } = &refusal else { unreachable!("it is made as a refusal") };
+            log.append(&[Draft { run: Some(&id), event: &refusal }])
+                .map_err(|error| Failure::Internal(error.to_string()))?;
+            say(&format!("interlock: refused: {reason}"));
+            return Err(Failure::Said(Cause::NotAllowed.exit_code()));
+        }
+        let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
+        keep_plan(&home, &id, &bytes)?;
+        let procedure = Arc::new(procedure);
+        let format = match global.format {
+            Format::Human => display::Format::Human,
+            Format::Json => display::Format::Json,
+        };
+        let display = Display::new(format, Arc::clone(&procedure));
+        let pace = if self.step { Pace::StepByStep } else { Pace::Straight };
+        let run = driver::Run { id, procedure, plan: digest, pace, people, home };
+        let outcome =
+            carry_out(run, log, display, secrets, listen).map_err(|error| Failure::Internal(error.to_string()))?;
+        say(&outcome.last_line);
+        Ok(ExitCode::from(match outcome.verdict {
+            Verdict::Completed => 0,
+            Verdict::Refused(cause) | Verdict::Halted(cause) => cause.exit_code(),
+        }))
+    }
+
+    fn people(&self, global: &Global, procedure: &crate::plan::Procedure) -> Result<People, Failure> {
+        let mut answers = Answers::default();
+        for (given, into, what) in
+            [(&self.attest, &mut answers.attest, "--attest"), (&self.confirm, &mut answers.confirm, "--confirm")]
+        {
+            collect(given, into, what, procedure)?;
+        }
+        if global.no_input || !prompt::somebody_is_there() {
+            return Ok(People::Nobody(answers));
+        }
+        if answers == Answers::default() {
+            return Ok(People::Terminal);
+        }
+        Err(Failure::Wrong(
+            "--attest and --confirm are for runs without a terminal; with one, the questions are asked (or say --no-input)"
+                .to_owned(),
+        ))
+    }
+
+    /// The entry for an attempt to leave steps out, if one was made.
+    fn attempt_to_skip(&self, runbook: &str, plan: &Digest) -> Option<Event> {
+        let what = match (&self.start_at, &self.skip) {
+            (Some(step), _) => format!("asked to start at `{step}`"),
+            (None, Some(step)) => format!("asked to skip `{step}`"),
+            (None, None) => return None,
+        };
+        Some(Event::RunRefused {
+            runbook: runbook.to_owned(),
+            plan: plan.clone(),
+            cause: Cause::NotAllowed,
+            reason: crate::history::event::clip(
+                &format!("{what}; every step is done in its order, so there is no such way; the attempt is recorded"),
+                2048,
+            ),
+            seen: Vec::new(),
+        })
+    }
+}
+
+fn collect(
+    given: &[(StepId, String)],
+    into: &mut BTreeMap<StepId, String>,
+    what: &str,
+    procedure: &crate::plan::Procedure,
+) -> Result<(), Failure> {
+    for (step, words) in given {
+        if !procedure.steps().iter().any(|other| other.id == *step) {
+            return Err(Failure::Wrong(format!("{what} {step}=…: the runbook has no step `{step}`")));
+        }
+        if into.insert(step.clone(), words.clone()).is_some() {
+            return Err(Failure::Wrong(format!("{what} is given twice for step `{step}`")));
+        }
+    }
+    Ok(())
+}
+
+fn new_run_id() -> RunId {
+    uuid::Uuid::now_v7().to_string().parse().expect("a UUID prints as a run id")
+}
+
+/// Writes the plan to the run's folder, durably, before the log speaks of it.
+fn keep_plan(home: &Home, run: &RunId, bytes: &str) -> Result<(), Failure> {
+    let folder = home.run(run);
+    let path = folder.join("plan.yaml");
+    let write = || -> std::io::Result<()> {
+        use std::io::Write as _;
+        use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home.runs())?;
+        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(bytes.as_bytes())?;
+        file.sync_all()?;
+        for folder in [folder.as_path(), home.runs().as_path()] {
+            std::fs::File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    };
+    write().map_err(|error| {
+        Failure::Internal(format!("the plan cannot be kept in {}: {error}; nothing was started", path.display()))
+    })
+}
+
+/// Takes the signals that ask to stop into the loop, for as long as the program runs.
+fn listen(sink: SignalSink) {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP])
+        .expect("handlers for these signals can be set");
+    std::thread::spawn(move || {
+        for signal in signals.forever() {
+            sink.take(match signal {
+                SIGINT => StopSignal::Now("SIGINT"),
+                SIGTERM => StopSignal::Now("SIGTERM"),
+                SIGQUIT => StopSignal::Now("SIGQUIT"),
+                _ => StopSignal::AfterStep("SIGHUP"),
+            });
+        }
+    });
+}

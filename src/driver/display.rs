@@ -1,0 +1,118 @@
+//! What is shown while a run goes: the entries as lines for a person, or as they are logged; the output of the running step.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::audit::Recorded;
+use crate::diagnostic::escape::escape_line;
+use crate::history::event::Event;
+use crate::plan::Procedure;
+use crate::report::story::tell;
+use crate::terminal::screen::{Screen, Stream};
+
+/// Longest line of a step's output that is shown as one line, in bytes.
+const LONGEST_LINE: usize = 4096;
+
+/// How a run is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Lines for a person, on standard error.
+    Human,
+    /// Each entry as it is logged, on standard output.
+    Json,
+}
+
+/// Shows a run.
+#[derive(Debug)]
+pub struct Display {
+    format: Format,
+    screen: Screen,
+    procedure: Arc<Procedure>,
+    partial: Vec<u8>,
+}
+
+impl Display {
+    /// Starts it.
+    pub fn new(format: Format, procedure: Arc<Procedure>) -> Self {
+        let stream = match format {
+            Format::Human => Stream::Stderr,
+            Format::Json => Stream::Stdout,
+        };
+        Self { format, screen: Screen::new(stream), procedure, partial: Vec::new() }
+    }
+
+    /// Shows an entry that is on disk.
+    pub fn entry(&mut self, recorded: &Recorded) {
+        match self.format {
+            Format::Json => self.screen.line(recorded.line.clone()),
+            Format::Human => {
+                self.rest_of_output();
+                for line in tell(&recorded.entry.event, Some(&self.procedure)) {
+                    self.screen.line(line);
+                }
+                self.status_after(&recorded.entry.event);
+            }
+        }
+    }
+
+    /// Shows what the running step wrote.
+    pub fn output(&mut self, bytes: &[u8]) {
+        if self.format == Format::Json {
+            return;
+        }
+        for piece in bytes.split_inclusive(|b| *b == b'\n') {
+            self.partial.extend_from_slice(piece);
+            if piece.ends_with(b"\n") || self.partial.len() > LONGEST_LINE {
+                self.rest_of_output();
+            }
+        }
+    }
+
+    /// Says something that is no entry.
+    pub fn say(&mut self, line: &str) {
+        if self.format == Format::Human {
+            self.screen.line(escape_line(line).into_owned());
+        }
+    }
+
+    /// Waits until all is written, but not for ever.
+    pub fn flush(&mut self) {
+        self.rest_of_output();
+        self.screen.status(None);
+        self.screen.flush(Duration::from_secs(2));
+    }
+
+    fn rest_of_output(&mut self) {
+        if self.partial.is_empty() {
+            return;
+        }
+        let line = self.partial.strip_suffix(b"\n").unwrap_or(&self.partial);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        // A progress bar that returns to the start of its line shows its last state.
+        let from = line.iter().rposition(|b| *b == b'\r').map_or(0, |at| at + 1);
+        self.screen.line(format!("      │ {}", escape_line(&line[from..])));
+        self.partial.clear();
+    }
+
+    fn status_after(&self, event: &Event) {
+        match event {
+            Event::StepIntended { step, .. } => self.screen.status(Some(format!("{step} is running"))),
+            Event::StepEnded { step, .. } => self.screen.status(Some(format!("looking at what {step} ensures"))),
+            Event::RunOpened { .. } => self.screen.status(Some("looking at the facts".to_owned())),
+            Event::LogCreated { .. }
+            | Event::LogRepaired { .. }
+            | Event::RunRefused { .. }
+            | Event::WatchesArmed { .. }
+            | Event::Answered { .. }
+            | Event::Declined { .. }
+            | Event::StepDone { .. }
+            | Event::StepAlready { .. }
+            | Event::StepFailed { .. }
+            | Event::HoldBroken { .. }
+            | Event::SecretAsked { .. }
+            | Event::SignalReceived { .. }
+            | Event::RunHalted { .. }
+            | Event::RunCompleted { .. } => self.screen.status(None),
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! From a step of the plan to a process and back: opens its program, renders its secrets, starts it contained, and says how it
+//! ended. Secrets live here and in the process's environment or input, nowhere else.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::exec::capture::{CapturedEnding, run_captured};
+use crate::exec::command::{Command, Stdin, User};
+use crate::exec::containment::Containment;
+use crate::exec::mask;
+use crate::exec::process::{self, Control, Ended, Exit, OutputPlan, Running};
+use crate::exec::program::{PATH, Programs};
+use crate::exec::transcript::TranscriptPlan;
+use crate::history::event::{Ending, Output, Program};
+use crate::id::{Digest, RunId};
+use crate::machine::People;
+use crate::plan::{Plan, Procedure};
+use crate::runbook::model::{Action, Leftovers, SecretSource, Setting, Text};
+use crate::runbook::template::render_secret;
+use crate::terminal::prompt;
+
+/// The largest secret, in bytes.
+const LONGEST_SECRET: u64 = 64 << 10;
+/// How long the command that gives a secret may take.
+const SECRET_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many processes are named when a step leaves some; the others are counted.
+const NAMED: usize = 32;
+
+/// The values of a run's secrets.
+pub struct Secrets {
+    values: BTreeMap<String, String>,
+    /// Those that a command gives. It runs when the first step needs it, after the entry that announces it.
+    commands: BTreeMap<String, Vec<String>>,
+    masks: mask::Secrets,
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} secrets", self.values.len() + self.commands.len())
+    }
+}
+
+impl Secrets {
+    /// Reads the secrets that need no command.
+    ///
+    /// # Errors
+    /// In words, never with a value: a variable that is not set, a file that cannot be read, nobody to ask.
+    pub fn read(sources: &BTreeMap<String, SecretSource>, people: &People) -> Result<Self, String> {
+        let mut values = BTreeMap::new();
+        let mut commands = BTreeMap::new();
+        for (name, source) in sources {
+            let value = match source {
+                SecretSource::Env(variable) => std::env::var(variable).map_err(|error| match error {
+                    std::env::VarError::NotPresent => format!("the environment variable {variable} is not set"),
+                    std::env::VarError::NotUnicode(_) => format!("the environment variable {variable} is not UTF-8"),
+                }),
+                SecretSource::File(path) => read_secret_file(path),
+                SecretSource::Prompt(ask) => match people {
+                    People::Terminal => prompt::ask_secret(&crate::diagnostic::escape::escape_line(ask))
+                        .map_err(|error| error.to_string()),
+                    People::Nobody(_) => Err("it is asked for at a terminal, and there is none".to_owned()),
+                },
+                SecretSource::Command(argv) => {
+                    commands.insert(name.clone(), argv.clone());
+                    continue;
+                }
+            };
+            values.insert(name.clone(), value.map_err(|why| format!("the secret `{name}` cannot be had: {why}"))?);
+        }
+        let masks = masks_of(&values)?;
+        Ok(Self { values, commands, masks })
+    }
+
+    /// What is masked in everything a step writes.
+    pub fn masks(&self) -> mask::Secrets {
+        self.masks.clone()
+    }
+
+    /// The commands that must still run before a step with secrets can start: name and command.
+    pub fn commands_for(&self, action: &Action) -> Vec<(String, Vec<String>)> {
+        let uses_secrets = setting_of(action).is_some_and(|setting| {
+            setting.env.values().chain(&setting.stdin).any(|text| matches!(text, Text::Secret(_)))
+        });
+        if uses_secrets {
+            self.commands.iter().map(|(name, argv)| (name.clone(), argv.clone())).collect()
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Runs one of those commands, which must have been announced.
+    ///
+    /// # Errors
+    /// In words, never with a value.
+    pub fn run_command(&mut self, programs: &Programs, name: &str) -> Result<(), String> {
+        let Some(argv) = self.commands.get(name) else { return Ok(()) };
+        let value = secret_of_command(programs, argv)
+            .map_err(|why| format!("the secret `{name}` cannot be had from `{}`: {why}", argv.join(" ")))?;
+        self.commands.remove(name);
+        self.values.insert(name.to_owned(), value);
+        self.masks = masks_of(&self.values)?;
+        Ok(())
+    }
+}
+
+fn masks_of(values: &BTreeMap<String, String>) -> Result<mask::Secrets, String> {
+    mask::Secrets::new(values.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+        .map_err(|error| error.to_string())
+}
+
+fn read_secret_file(path: &Path) -> Result<String, String> {
+    let wrong = |why: String| format!("{}: {why}", path.display());
+    let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Err(wrong("it is not a regular file".to_owned()));
+    }
+    let mut text = String::new();
+    file.take(LONGEST_SECRET + 1).read_to_string(&mut text).map_err(|error| wrong(error.to_string()))?;
+    if text.len() as u64 > LONGEST_SECRET {
+        return Err(wrong("it is longer than 64 KiB".to_owned()));
+    }
+    Ok(without_final_newline(text))
+}
+
+fn secret_of_command(programs: &Programs, argv: &[String]) -> Result<String, String> {
+    let (Some(name), cwd) = (argv.first(), Path::new("/")) else { return Err("it is empty".to_owned()) };
+    let program = programs.find(name, PATH, cwd).map_err(|error| error.to_string())?;
+    let command = Command {
+        program,
+        argv: argv.to_vec(),
+        env: Vec::new(),
+        cwd: cwd.to_owned(),
+        user: User::current(),
+        stdin: Stdin::Empty,
+    };
+    let limit = usize::try_from(LONGEST_SECRET).expect("64 KiB fit");
+    let captured = run_captured(&command, SECRET_TIMEOUT, limit, None);
+    match captured.ending {
+        CapturedEnding::Exited(0) if captured.lost == 0 => String::from_utf8(captured.stdout)
+            .map(without_final_newline)
+            .map_err(|_| "what it wrote is not UTF-8".to_owned()),
+        CapturedEnding::Exited(0) => Err("it wrote more than 64 KiB".to_owned()),
+        CapturedEnding::Exited(code) => Err(format!("it exited with {code}")),
+        CapturedEnding::Signalled(signal) => Err(format!("it was ended by signal {signal}")),
+        CapturedEnding::TimedOut => Err("it took longer than 30 s".to_owned()),
+        CapturedEnding::NotStarted(why) => Err(why),
+    }
+}
+
+fn without_final_newline(mut text: String) -> String {
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    text
+}
+
+/// A step that can be started.
+#[derive(Debug)]
+pub struct Prepared {
+    command: Command,
+    leftovers: Leftovers,
+}
+
+fn setting_of(action: &Action) -> Option<&Setting> {
+    match action {
+        Action::Run(run) => Some(&run.setting),
+        Action::Script(script) => Some(&script.setting),
+        Action::Wait | Action::Manual(_) => None,
+    }
+}
+
+/// Opens the program of a step and puts its surroundings together; none for a step without a program.
+///
+/// # Errors
+/// Why it cannot be started, in words.
+pub fn prepare(
+    procedure: &Procedure,
+    step: usize,
+    run: &RunId,
+    secrets: &Secrets,
+    programs: &Programs,
+) -> Result<Option<Prepared>, String> {
+    let step = &procedure.steps()[step];
+    let (argv, setting) = match &step.action {
+        Action::Run(run) => (run.argv.clone(), &run.setting),
+        Action::Script(script) => {
+            let words = ["/bin/sh", "-eu", "-c", &script.text, step.id.as_str()];
+            (words.map(str::to_owned).to_vec(), &script.setting)
+        }
+        Action::Wait | Action::Manual(_) => return Ok(None),
+    };
+    let name = argv.first().ok_or("its command line is empty")?;
+    let program = programs.find(name, PATH, &setting.cwd).map_err(|error| error.to_string())?;
+    let user = match &setting.user {
+        Some(name) => User::named(name).map_err(|error| error.to_string())?,
+        None => User::current(),
+    };
+    let mut env = Vec::with_capacity(setting.env.len() + 2);
+    for (name, text) in &setting.env {
+        env.push((name.clone(), rendered(&procedure.plan, text, secrets)?));
+    }
+    env.push(("INTERLOCK_RUN".to_owned(), run.to_string()));
+    env.push(("INTERLOCK_STEP".to_owned(), step.id.to_string()));
+    let stdin = match &setting.stdin {
+        Some(text) => Stdin::Bytes(rendered(&procedure.plan, text, secrets)?.into_bytes()),
+        None => Stdin::Empty,
+    };
+    let command = Command { program, argv, env, cwd: setting.cwd.clone(), user, stdin };
+    Ok(Some(Prepared { command, leftovers: setting.leftovers }))
+}
+
+fn rendered(plan: &Plan, text: &Text, secrets: &Secrets) -> Result<String, String> {
+    match text {
+        Text::Plain(text) => Ok(text.clone()),
+        Text::Secret(template) => {
+            render_secret(template, &plan.params, &secrets.values).map_err(|error| error.to_string())
+        }
+    }
+}
+
+/// What a step is told about its output and its end.
+pub struct Ends {
+    /// Takes its masked output.
+    pub on_output: Box<dyn FnMut(&[u8]) + Send>,
+    /// Takes its end.
+    pub on_end: Box<dyn FnOnce(Ended) + Send>,
+}
+
+impl Prepared {
+    /// The program and its digest, for the record.
+    pub fn program(&self) -> Program {
+        Program {
+            path: self.command.program.path().display().to_string(),
+            digest: Digest::from_bytes(self.command.program.digest()),
+        }
+    }
+
+    /// Starts it. `name` names the attempt; the transcript lies in `folder`.
+    ///
+    /// # Errors
+    /// Why nothing was started, in words.
+    pub fn start(
+        &self,
+        containment: &Containment,
+        name: &str,
+        folder: &Path,
+        masks: mask::Secrets,
+        ends: Ends,
+    ) -> Result<Control, String> {
+        let output = OutputPlan {
+            transcript: TranscriptPlan::at(folder.join(format!("{name}.cast"))),
+            secrets: masks,
+            on_output: ends.on_output,
+            // The end of the step says it too, and there it is recorded.
+            on_trouble: Box::new(|_| {}),
+            leftovers: match self.leftovers {
+                Leftovers::Fail => process::Leftovers::Fail,
+                Leftovers::Service => process::Leftovers::Service { output: folder.join(format!("{name}.out")) },
+            },
+        };
+        process::start(containment, name, &self.command, output, ends.on_end)
+            .map(|running: Running| running.control())
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// How a step ended, for the machine.
+#[derive(Debug)]
+pub struct End {
+    /// How.
+    pub ending: Ending,
+    /// How long it took.
+    pub took: Duration,
+    /// What it wrote.
+    pub output: Option<Output>,
+    /// What was left of it.
+    pub leftovers: Vec<String>,
+}
+
+/// Puts the end of a process into the words of the record. `told` is the ending that it was given from here, if it was.
+pub fn end_of(ended: Ended, told: Option<Ending>, home: &Path) -> End {
+    let ending = told.unwrap_or(match ended.ending {
+        Exit::Code(code) => Ending::Exited { code },
+        Exit::Signal(signal) => Ending::Signalled { signal },
+        Exit::StillThere => Ending::Interrupted,
+    });
+    let output = ended.output.map(|recorded| Output {
+        bytes: recorded.bytes,
+        digest: Digest::from_bytes(&recorded.digest),
+        transcript: recorded.path.strip_prefix(home).unwrap_or(&recorded.path).display().to_string(),
+        left_out: recorded.left_out,
+        trouble: recorded.trouble,
+    });
+    let survivors =
+        ended.survivors.iter().map(|process| format!("{} {} (SIGKILL did not end it)", process.pid, process.name));
+    let left = ended.leftovers.iter().map(|process| format!("{} {}", process.pid, process.name));
+    let mut leftovers: Vec<String> = survivors.chain(left).collect();
+    if leftovers.len() > NAMED {
+        let more = leftovers.len() - NAMED;
+        leftovers.truncate(NAMED);
+        leftovers.push(format!("and {more} more"));
+    }
+    End { ending, took: ended.duration, output, leftovers }
+}

@@ -1,0 +1,185 @@
+//! An entry, told to a person in a few lines. The live run and `audit show` tell it with the same words. Everything that came from
+//! outside (titles, evidence, answers, output) is escaped here, so that nothing recorded can act on a terminal.
+
+use std::time::Duration;
+
+use crate::diagnostic::escape::escape_line;
+use crate::history::event::{Cause, Ending, Event, Sight, Verdict};
+use crate::id::{Digest, StepId};
+use crate::plan::{Procedure, action_in_words};
+use crate::runbook::duration;
+
+/// Tells an event in lines; none for an event that says nothing to a person who reads along.
+pub fn tell(event: &Event, procedure: Option<&Procedure>) -> Vec<String> {
+    match event {
+        Event::LogCreated { log, .. } => vec![format!("a new audit log was made: {}", escape_line(log))],
+        Event::LogRepaired { segment, offset, length, kept_in, .. } => vec![format!(
+            "the log's last line had been cut off by a crash ({length} bytes at {offset} of {}); it was set aside in {}",
+            escape_line(segment),
+            escape_line(kept_in)
+        )],
+        Event::RunRefused { cause, reason, seen, .. } => {
+            let mut lines = vec![format!("refused ({}): {}", cause_in_words(*cause), escape_line(reason))];
+            lines.extend(seen.iter().map(sight_line));
+            lines
+        }
+        Event::RunOpened { runbook, title, source, plan, steps, containment, watching, .. } => {
+            let title = title.as_deref().map(|title| format!(" — {}", escape_line(title))).unwrap_or_default();
+            vec![
+                format!("{}{title}", escape_line(runbook)),
+                format!("      {steps} steps from {}, plan {}", escape_line(source), short(plan)),
+                format!("      contained by {}; watched by {}", escape_line(containment), escape_line(watching)),
+            ]
+        }
+        Event::WatchesArmed { facts } => facts
+            .iter()
+            .map(|watched| format!("      watching `{}`: {}", watched.fact, escape_line(&watched.probe)))
+            .collect(),
+        Event::Answered { step, answer, .. } => vec![format!("    ✓ `{step}`: answered `{}`", escape_line(answer))],
+        Event::Declined { step, answer, .. } => {
+            let said = if answer.is_empty() { "no answer".to_owned() } else { format!("`{}`", escape_line(answer)) };
+            vec![format!("    ✗ `{step}`: a person did not agree ({said})")]
+        }
+        Event::StepIntended { step, attempt, action, requires, .. } => {
+            intended(step, *attempt, action, requires, procedure)
+        }
+        Event::StepEnded { step, ending, output, leftovers, .. } => {
+            let mut lines = Vec::new();
+            if !matches!(ending, Ending::Exited { .. } | Ending::Attested | Ending::NothingToDo) {
+                lines.push(format!("    ✗ `{step}` {}", ending_in_words(ending)));
+            }
+            if let Some(output) = output
+                && output.left_out > 0
+            {
+                lines.push(format!("      {} bytes in the middle of its output were not kept", output.left_out));
+            }
+            if let Some(trouble) = output.as_ref().and_then(|output| output.trouble.as_deref()) {
+                lines.push(format!("      its transcript is not complete: {}", escape_line(trouble)));
+            }
+            if !leftovers.is_empty() {
+                lines.push(format!("      left running when it ended: {}", escape_line(&leftovers.join(", "))));
+            }
+            lines
+        }
+        Event::StepDone { ensures, .. } => {
+            let mut lines = vec!["    ✓ done".to_owned()];
+            lines.extend(ensures.iter().map(sight_line));
+            lines
+        }
+        Event::StepAlready { step, seen } => {
+            let mut lines = vec![format!("{} already so, nothing was done", heading(step, procedure))];
+            lines.extend(seen.iter().map(sight_line));
+            lines
+        }
+        Event::StepFailed { reason, ensures, .. } => {
+            let mut lines = vec![format!("    ✗ failed: {}", escape_line(reason))];
+            lines.extend(ensures.iter().map(sight_line));
+            lines
+        }
+        Event::HoldBroken { sight, step, told_by, look_micros, freeze_micros, blind_millis } => {
+            let during = step.as_ref().map(|step| format!(" during `{step}`")).unwrap_or_default();
+            let mut lines =
+                vec![format!("    ✗ `{}` {}{during}: {}", sight.fact, sight.verdict, escape_line(&sight.evidence))];
+            let frozen = freeze_micros
+                .map(|micros| format!(", everything of the step frozen {} later", exact(micros)))
+                .unwrap_or_default();
+            lines.push(format!("      told by {}, seen in {}{frozen}", escape_line(told_by), exact(*look_micros)));
+            if let Some(blind) = blind_millis {
+                lines.push(format!("      the watch was blind for {blind} ms, which counts as broken"));
+            }
+            lines
+        }
+        Event::SecretAsked { name, .. } => vec![format!("      the secret `{}` is asked for", escape_line(name))],
+        Event::SignalReceived { signal, step } => {
+            let during = step.as_ref().map(|step| format!(" during `{step}`")).unwrap_or_default();
+            vec![format!("    ! {} came{during}", escape_line(signal))]
+        }
+        Event::RunHalted { cause, reason, .. } => {
+            vec![format!("halted ({}): {}", cause_in_words(*cause), escape_line(reason))]
+        }
+        Event::RunCompleted { done, already, micros } => {
+            let already = if *already > 0 { format!(", {already} already so") } else { String::new() };
+            vec![format!("completed: {done} steps done{already} in {}", exact(*micros))]
+        }
+    }
+}
+
+fn intended(
+    step: &StepId,
+    attempt: u32,
+    action: &str,
+    requires: &[Sight],
+    procedure: Option<&Procedure>,
+) -> Vec<String> {
+    let again = if attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
+    let mut lines = vec![format!("{}{again}", heading(step, procedure))];
+    lines.extend(requires.iter().map(sight_line));
+    let shown = procedure
+        .and_then(|procedure| procedure.steps().iter().find(|other| other.id == *step))
+        .map_or_else(|| action.to_owned(), |step| action_in_words(&step.action));
+    lines.push(format!("    > {}", escape_line(&shown)));
+    lines
+}
+
+/// `[2/5] stop-database  Stop the server`, as far as the plan is at hand.
+fn heading(step: &StepId, procedure: Option<&Procedure>) -> String {
+    let found = procedure.and_then(|procedure| {
+        let at = procedure.steps().iter().position(|other| other.id == *step)?;
+        Some((at + 1, procedure.steps().len(), procedure.steps()[at].title.as_deref()))
+    });
+    match found {
+        Some((at, of, Some(title))) => format!("[{at}/{of}] {step}  {}", escape_line(title)),
+        Some((at, of, None)) => format!("[{at}/{of}] {step}"),
+        None => format!("[{step}]"),
+    }
+}
+
+fn sight_line(sight: &Sight) -> String {
+    let mark = match sight.verdict {
+        Verdict::Holds => "·",
+        Verdict::Broken | Verdict::Unknown => "✗",
+    };
+    format!("      {mark} `{}` {}: {}", sight.fact, sight.verdict, escape_line(&sight.evidence))
+}
+
+/// How an action ended, in words.
+pub fn ending_in_words(ending: &Ending) -> String {
+    match ending {
+        Ending::Exited { code } => format!("exited with {code}"),
+        Ending::Signalled { signal } => format!("was ended by signal {signal}"),
+        Ending::TimedOut => "ran longer than its time-out and was ended".to_owned(),
+        Ending::Stopped => "was frozen and killed".to_owned(),
+        Ending::Interrupted => "was interrupted and ended".to_owned(),
+        Ending::NotStarted { reason } => format!("was not started: {}", escape_line(reason)),
+        Ending::Attested => "was attested".to_owned(),
+        Ending::NothingToDo => "had nothing to do".to_owned(),
+    }
+}
+
+/// Why a run did not complete, in words.
+pub fn cause_in_words(cause: Cause) -> &'static str {
+    match cause {
+        Cause::FactDoesNotHold => "a required fact does not hold",
+        Cause::NotAllowed => "approvals or an override are missing",
+        Cause::Locked => "a lock is held by another run",
+        Cause::PersonNeeded => "a person is needed",
+        Cause::StepFailed => "a step failed",
+        Cause::HoldBroken => "a held fact broke",
+        Cause::Interrupted => "interrupted",
+    }
+}
+
+/// The first digits of a digest, enough to recognise it.
+pub fn short(digest: &Digest) -> &str {
+    &digest.as_str()[..12]
+}
+
+/// A time of at least a microsecond's precision where it is short, and of a person's precision where it is long.
+pub fn exact(micros: u64) -> String {
+    match micros {
+        0..10_000 => format!("{}.{:03} ms", micros / 1000, micros % 1000),
+        10_000..1_000_000 => format!("{} ms", micros / 1000),
+        1_000_000..60_000_000 => format!("{}.{:02} s", micros / 1_000_000, micros / 10_000 % 100),
+        _ => duration::show(Duration::from_secs(micros / 1_000_000)),
+    }
+}

@@ -1,0 +1,126 @@
+//! Questions to the person at the terminal. They are read from `/dev/tty` and nowhere else, a whole line at a time; what was
+//! typed before the question was shown does not count; the question can be withdrawn.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::termios::{LocalModes, OptionalActions, QueueSelector, tcflush, tcgetattr, tcsetattr};
+
+/// Longest answer that is read, in bytes.
+const LONGEST: usize = 4096;
+/// How often an unclear answer is asked again.
+const TRIES: u32 = 5;
+
+/// Withdraws a question when it is dropped or told to.
+#[derive(Debug, Clone)]
+pub struct Withdraw(Arc<OwnedFd>);
+
+/// The other end of [`Withdraw`].
+#[derive(Debug)]
+pub struct Withdrawn(OwnedFd);
+
+/// A pair: the one withdraws the question that holds the other.
+///
+/// # Errors
+/// If the process has no file descriptor left.
+pub fn withdrawal() -> std::io::Result<(Withdraw, Withdrawn)> {
+    let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    Ok((Withdraw(Arc::new(write)), Withdrawn(read)))
+}
+
+impl Withdraw {
+    /// Withdraws the question.
+    pub fn now(&self) {
+        // The reader may be gone already; then there is nothing to withdraw.
+        let _ = rustix::io::write(&*self.0, b"w");
+    }
+}
+
+/// Whether there is a terminal on which a person can be asked: standard input is one, and `/dev/tty` can be opened.
+pub fn somebody_is_there() -> bool {
+    use std::io::IsTerminal as _;
+    std::io::stdin().is_terminal() && open_tty().is_ok()
+}
+
+/// A question as it is shown. Its texts must be escaped already.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// The question.
+    pub text: String,
+    /// What to type.
+    pub hint: String,
+}
+
+/// Asks until the answer is clear, and returns its words; none if the terminal ended or the question was withdrawn.
+pub fn ask(shown: &Shown, is_clear: impl Fn(&str) -> bool, withdrawn: &Withdrawn) -> Option<String> {
+    let mut tty = open_tty().ok()?;
+    // What was typed ahead was not typed as an answer to this.
+    let _ = tcflush(&tty, QueueSelector::IFlush);
+    let _ = writeln!(tty, "\x1b[0m      {}", shown.text);
+    for _ in 0..TRIES {
+        let _ = write!(tty, "      [{}] > ", shown.hint);
+        let words = read_line(&mut tty, withdrawn)?;
+        if is_clear(&words) {
+            return Some(words);
+        }
+        let _ = writeln!(tty, "      That is not the answer that was asked for.");
+    }
+    Some(String::new())
+}
+
+/// Asks for a secret, which is not echoed. The text must be escaped already.
+///
+/// # Errors
+/// If there is no terminal, or it ended without an answer.
+pub fn ask_secret(text: &str) -> std::io::Result<String> {
+    let mut tty = open_tty()?;
+    let before = tcgetattr(&tty)?;
+    let mut silent = before.clone();
+    silent.local_modes.remove(LocalModes::ECHO);
+    silent.local_modes.insert(LocalModes::ECHONL);
+    tcsetattr(&tty, OptionalActions::Flush, &silent)?;
+    let _ = write!(tty, "\x1b[0m{text} (not shown): ");
+    let (_withdraw, withdrawn) = withdrawal()?;
+    let answer = read_line(&mut tty, &withdrawn);
+    tcsetattr(&tty, OptionalActions::Flush, &before)?;
+    answer.ok_or_else(|| std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the terminal ended without an answer"))
+}
+
+fn open_tty() -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).open("/dev/tty")
+}
+
+/// One line without its end; none at the end of input, after an error, or when withdrawn.
+fn read_line(tty: &mut File, withdrawn: &Withdrawn) -> Option<String> {
+    let mut bytes = Vec::new();
+    loop {
+        let mut fds = [PollFd::new(&*tty, PollFlags::IN), PollFd::from_borrowed_fd(withdrawn.0.as_fd(), PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => return None,
+        }
+        if !fds[1].revents().is_empty() {
+            let _ = writeln!(tty);
+            return None;
+        }
+        let mut chunk = [0_u8; 512];
+        let count = match tty.read(&mut chunk) {
+            Ok(0) => return None,
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(_) => return None,
+        };
+        bytes.extend_from_slice(&chunk[..count]);
+        if let Some(end) = bytes.iter().position(|b| *b == b'\n') {
+            bytes.truncate(end);
+            return Some(String::from_utf8_lossy(&bytes).into_owned());
+        }
+        if bytes.len() > LONGEST {
+            return None;
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! A scratch folder with a home of its own, and the program run in it as a user would.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The longest that any run of the program may take in these tests.
+pub const BOUND: Duration = Duration::from_secs(60);
+
+/// A scratch folder with a home; removed when it is dropped.
+pub struct Scratch {
+    folder: tempfile::TempDir,
+}
+
+/// How the program ended.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Scratch {
+    pub fn new() -> Self {
+        Self { folder: tempfile::Builder::new().prefix("interlock-it-").tempdir().unwrap() }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.path().join("home")
+    }
+
+    /// Writes a file below the scratch folder and gives its path.
+    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path().join(name)).unwrap_or_default()
+    }
+
+    /// The program with this home, nothing on standard input, and no surroundings of the tester's.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_interlock"));
+        command
+            .args(arguments)
+            .arg("--home")
+            .arg(self.home())
+            .current_dir(self.path())
+            .env_remove("INTERLOCK_HOME")
+            .env_remove("INTERLOCK_POLICY")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    pub fn interlock(&self, arguments: &[&str]) -> Ran {
+        finish(self.command(arguments).spawn().unwrap())
+    }
+
+    /// Writes a runbook and runs it.
+    pub fn run(&self, runbook: &str, arguments: &[&str]) -> Ran {
+        let path = self.write("runbook.yaml", runbook);
+        let mut all = vec!["run", path.to_str().unwrap()];
+        all.extend(arguments);
+        self.interlock(&all)
+    }
+
+    /// The entries of the log, as values.
+    pub fn entries(&self) -> Vec<serde_json::Value> {
+        let mut entries = Vec::new();
+        let mut segments: Vec<_> = std::fs::read_dir(self.home().join("audit"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|ending| ending == "jsonl"))
+            .collect();
+        segments.sort();
+        for segment in segments {
+            let text = std::fs::read_to_string(segment).unwrap();
+            entries.extend(text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()));
+        }
+        entries
+    }
+
+    /// The names of the events of the log, in order.
+    pub fn events(&self) -> Vec<String> {
+        self.entries().iter().map(|entry| entry["event"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The data of the last event of this name.
+    pub fn last(&self, event: &str) -> serde_json::Value {
+        let entries = self.entries();
+        let found = entries.iter().rev().find(|entry| entry["event"] == event);
+        found.unwrap_or_else(|| panic!("no `{event}` in {:?}", self.events()))["data"].clone()
+    }
+}
+
+/// Waits for the end, but not for ever; what it writes is read meanwhile.
+pub fn finish(mut child: Child) -> Ran {
+    let read = |mut from: Box<dyn std::io::Read + Send>| {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            from.read_to_end(&mut bytes).unwrap();
+            String::from_utf8_lossy(&bytes).into_owned()
+        })
+    };
+    let out = read(Box::new(child.stdout.take().unwrap()));
+    let err = read(Box::new(child.stderr.take().unwrap()));
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if begun.elapsed() > BOUND {
+            child.kill().unwrap();
+            panic!("the program did not end within {BOUND:?}");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    Ran { code: status.code().unwrap_or(-1), stdout: out.join().unwrap(), stderr: err.join().unwrap() }
+}
+
+/// Waits until something is so, but not for ever.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < BOUND, "{what}: did not come true within {BOUND:?}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
