@@ -2,62 +2,57 @@
 //! and a program that cannot be started are unknown.
 
 use std::fs;
-use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use regex_lite::Regex;
 
 use super::evidence::{Look, bounded, either};
 use super::view::View;
+use crate::exec::capture::{Captured, CapturedEnding, run_captured};
+use crate::exec::command::{Command, Stdin, User};
+use crate::exec::program::PATH;
 use crate::runbook::duration;
 use crate::runbook::model::CommandProbe;
 
-/// Where programs are looked for that are given without `/`.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
 /// How much of a command's output is kept.
-const KEPT: u64 = 1024 * 1024;
+const KEPT: usize = 1024 * 1024;
 
 /// Asks the command once.
 pub(super) fn look(probe: &CommandProbe, view: &View) -> Look {
-    let shown = format!("`{}`", bounded(&probe.run.join(" "), 120));
+    let shown = format!("`{}`", shown(&probe.run));
     let regex = match probe.stdout.as_deref().map(Regex::new).transpose() {
         Ok(regex) => regex,
         Err(error) => return Look::unknown(format!("{shown}: the pattern of `stdout` is wrong: {error}")),
     };
-    let program = match find_program(&probe.run, &probe.look_in) {
-        Ok(program) => program,
-        Err(why) => return Look::unknown(why),
-    };
-    let uid = match &probe.user {
-        None => None,
-        Some(name) => match view.user_id(name) {
-            Some(uid) => Some(uid),
-            None => return Look::unknown(format!("{shown} should run as {}, who is no user here", bounded(name, 40))),
-        },
-    };
-    let arguments = probe.run.get(1..).unwrap_or_default();
-    match run(&program, arguments, uid, probe.timeout) {
-        Ok(captured) => verdict(probe, regex.as_ref(), &shown, &captured),
-        Err(error) => Look::unknown(format!("{shown} cannot be started: {error}")),
+    match command(probe, view) {
+        Ok(command) => {
+            let captured = run_captured(&command, probe.timeout, KEPT, None);
+            verdict(probe, regex.as_ref(), &shown, &captured)
+        }
+        Err(why) => Look::unknown(format!("{shown} cannot be asked: {why}")),
     }
 }
 
-/// What `getent passwd` prints for a user.
-pub(super) fn output_of_getent(user: &str) -> Option<String> {
-    let run_ = ["getent".to_owned(), "passwd".to_owned(), "--".to_owned(), user.to_owned()];
-    let program = find_program(&run_, &[]).ok()?;
-    let captured = run(&program, &run_[1..], None, Duration::from_secs(5)).ok()?;
-    match captured.ending {
-        Ending::Exited(0) => Some(String::from_utf8_lossy(&captured.stdout).into_owned()),
-        Ending::Exited(_) | Ending::Signalled(_) | Ending::TimedOut => None,
+/// A command as it is shown: of a shell text, its name and arguments.
+pub(super) fn shown(run: &[String]) -> String {
+    match run {
+        [shell, option, _, rest @ ..] if shell.ends_with("sh") && option == "-c" && !rest.is_empty() => {
+            bounded(rest.join(" ").trim_end(), 160)
+        }
+        run => bounded(&run.join(" "), 160),
     }
+}
+
+fn command(probe: &CommandProbe, view: &View) -> Result<Command, String> {
+    let path = find_program(&probe.run, &probe.look_in)?;
+    let program = view.programs().open(&path).map_err(|error| error.to_string())?;
+    let user = match &probe.user {
+        None => User::current(),
+        Some(name) => User::named(name).map_err(|error| error.to_string())?,
+    };
+    let env = vec![("LC_ALL".to_owned(), "C".to_owned())];
+    Ok(Command { program, argv: probe.run.clone(), env, cwd: PathBuf::from("/"), user, stdin: Stdin::Empty })
 }
 
 fn verdict(probe: &CommandProbe, regex: Option<&Regex>, shown: &str, captured: &Captured) -> Look {
@@ -67,12 +62,15 @@ fn verdict(probe: &CommandProbe, regex: Option<&Regex>, shown: &str, captured: &
         ("", "") => String::new(),
         ("", said) | (said, _) => format!(": {}", bounded(said.lines().next().unwrap_or(""), 200)),
     };
-    let code = match captured.ending {
-        Ending::Exited(code) => code,
-        Ending::Signalled(signal) => return Look::unknown(format!("{shown} was ended by signal {signal}{said}")),
-        Ending::TimedOut => {
+    let code = match &captured.ending {
+        CapturedEnding::Exited(code) => *code,
+        CapturedEnding::Signalled(signal) => {
+            return Look::unknown(format!("{shown} was ended by signal {signal}{said}"));
+        }
+        CapturedEnding::TimedOut => {
             return Look::unknown(format!("{shown} did not end within {}", duration::show(probe.timeout)));
         }
+        CapturedEnding::NotStarted(why) => return Look::unknown(format!("{shown} was not started: {why}")),
     };
     let seen = format!("{shown} exited {code}{said}");
     if probe.broken.contains(&code) {
@@ -168,71 +166,6 @@ fn version_key(name: &str) -> Vec<(u64, String)> {
         rest = tail;
     }
     key
-}
-
-struct Captured {
-    ending: Ending,
-    stdout: Vec<u8>,
-    stderr: Vec<u8>,
-}
-
-enum Ending {
-    Exited(i32),
-    Signalled(i32),
-    TimedOut,
-}
-
-/// Runs a program in a clean environment, for as long as `timeout`, and keeps the beginning of its output.
-fn run(program: &Path, arguments: &[String], uid: Option<u32>, timeout: Duration) -> io::Result<Captured> {
-    let until = Instant::now() + timeout;
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs([("PATH", PATH), ("LC_ALL", "C"), ("HOME", "/")]).current_dir("/");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    if let Some(uid) = uid {
-        command.uid(uid);
-    }
-    let mut child = command.spawn()?;
-    let (tell, told) = mpsc::channel();
-    let streams: [(usize, Option<Box<dyn Read + Send>>); 2] = [
-        (0, child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>)),
-        (1, child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>)),
-    ];
-    for (at, stream) in streams {
-        let Some(stream) = stream else { continue };
-        let tell = tell.clone();
-        thread::spawn(move || {
-            let mut content = Vec::new();
-            let read = stream.take(KEPT).read_to_end(&mut content);
-            drop(tell.send((at, read.map(|_| content))));
-        });
-    }
-    drop(tell);
-    let mut outputs = [Vec::new(), Vec::new()];
-    let mut in_time = true;
-    for _ in 0..2 {
-        match told.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok((at, content)) => outputs[at] = content?,
-            Err(_) => in_time = false,
-        }
-    }
-    let group = rustix::process::Pid::from_child(&child);
-    let mut ended = child.try_wait()?;
-    while ended.is_none() && in_time {
-        in_time = Instant::now() < until;
-        thread::sleep(Duration::from_millis(1));
-        ended = child.try_wait()?;
-    }
-    // Its group may have ended already; then there is nothing left to kill.
-    rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
-    let status = child.wait()?;
-    let [stdout, stderr] = outputs;
-    let ending = match (ended, status.code()) {
-        (None, _) => Ending::TimedOut,
-        (Some(_), _) if !in_time => Ending::TimedOut,
-        (Some(_), Some(code)) => Ending::Exited(code),
-        (Some(_), None) => Ending::Signalled(status.signal().unwrap_or(0)),
-    };
-    Ok(Captured { ending, stdout, stderr })
 }
 
 #[cfg(test)]

@@ -242,11 +242,6 @@ impl Process {
         })
     }
 
-    /// The device and inode behind an open descriptor.
-    pub(super) fn open_file(&self, descriptor: u32) -> Seen<(u64, u64)> {
-        self.file(&format!("fd/{descriptor}"))
-    }
-
     fn path(&self, name: &str) -> String {
         format!("{}{name}", self.thread.as_deref().unwrap_or(""))
     }

@@ -8,6 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::procfs;
+use crate::exec::command::User;
+use crate::exec::program::Programs;
 
 /// Says of a process id whether it belongs to the running step's own tree.
 pub type Membership = Arc<dyn Fn(u32) -> bool + Send + Sync>;
@@ -24,6 +26,7 @@ pub struct View {
     own: Membership,
     limits: Arc<Vec<String>>,
     users: Arc<Mutex<HashMap<String, Option<u32>>>>,
+    programs: Arc<Programs>,
 }
 
 impl View {
@@ -39,7 +42,7 @@ impl View {
 
     /// A view from which these things, in words, stand in the way of telling that a process is absent.
     pub(super) fn with_limits(own: Membership, limits: Vec<String>) -> Self {
-        Self { own, limits: Arc::new(limits), users: Arc::default() }
+        Self { own, limits: Arc::new(limits), users: Arc::default(), programs: Arc::default() }
     }
 
     /// Why processes could be hidden from here, in words; empty if none can be.
@@ -50,6 +53,11 @@ impl View {
     /// Whether this process is the running step's own.
     pub(super) fn is_own(&self, pid: u32) -> bool {
         (self.own)(pid)
+    }
+
+    /// Finds and opens programs, and remembers those that it knows.
+    pub(super) fn programs(&self) -> &Programs {
+        &self.programs
     }
 
     /// The id of a user given by name or number; `None` if there is no such user. Remembered, since it is asked for at every
@@ -78,17 +86,9 @@ pub(super) fn user_name(uid: u32) -> String {
     known.unwrap_or_else(|| format!("uid {uid}"))
 }
 
-/// Looks a user up: as a number, in /etc/passwd, and then by `getent`, which also knows users kept elsewhere.
+/// Looks a user up, by number or in the machine's user database.
 fn find_user(user: &str) -> Option<u32> {
-    let id_in = |line: &str| -> Option<u32> {
-        let mut fields = line.split(':');
-        if fields.next()? == user { fields.nth(1)?.parse().ok() } else { None }
-    };
-    if let Ok(uid) = user.parse() {
-        return Some(uid);
-    }
-    let listed = fs::read_to_string("/etc/passwd").ok().and_then(|text| text.lines().find_map(id_in));
-    listed.or_else(|| super::command::output_of_getent(user).and_then(|text| text.lines().find_map(id_in)))
+    user.parse().ok().or_else(|| User::named(user).ok().map(|user| user.uid))
 }
 
 /// What stands in the way of telling that a process is absent, for this very process.

@@ -1,7 +1,7 @@
 //! Probes in words, for the log and for people.
 
 use super::evidence::{bounded, either};
-use super::process;
+use super::{command, process};
 use crate::runbook::duration;
 use crate::runbook::model::{DataDirState, FileProbe, PortState, Presence, Probe};
 
@@ -36,7 +36,7 @@ pub fn in_words(probe: &Probe) -> String {
                 probe.stdout.as_ref().map_or(String::new(), |regex| format!(" and says `{}`", bounded(regex, 80)));
             format!(
                 "`{}` exits {}{output}, asked every {}",
-                bounded(&probe.run.join(" "), 160),
+                command::shown(&probe.run),
                 either(&codes),
                 duration::show(probe.every)
             )

@@ -1,5 +1,9 @@
-//! The integration tests, one binary. They run the program as a user would, on real processes, files and terminals.
+//! The integration tests, one binary. They run the program as a user would, on real processes, files, databases and terminals.
 
+#[path = "../lab/mod.rs"]
+mod lab;
+mod monit_states;
+mod postgres_states;
 mod quickstart;
 mod runs;
 mod support;
