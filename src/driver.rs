@@ -25,7 +25,7 @@ use crate::driver::guard::Guard;
 use crate::driver::launch::End;
 use crate::driver::looker::{Job, Looked, Looker};
 use crate::exec::containment::Containment;
-use crate::exec::process::{Control, Ended};
+use crate::exec::process::{Control, Ended, OnOutput};
 use crate::exec::program::Programs;
 use crate::history::event::{AnsweredBy, Ending, Event, Program, Question, Sight};
 use crate::history::state::{Phase, State, Verdict};
@@ -114,6 +114,7 @@ struct Driver {
     secrets: launch::Secrets,
     programs: Programs,
     unshown: Arc<AtomicUsize>,
+    halted_at: Option<StepId>,
     finished: bool,
 }
 
@@ -169,6 +170,7 @@ pub fn carry_out(
         secrets,
         programs: Programs::default(),
         unshown: Arc::new(AtomicUsize::new(0)),
+        halted_at: None,
         finished: false,
     };
     let outcome = driver.go(Input::Open(opening));
@@ -268,6 +270,9 @@ impl Driver {
             decide(&self.run.procedure, self.run.pace, &self.state, self.begun.elapsed(), input);
         for event in &events {
             self.state.apply(event).expect("what is decided follows from the state it was decided on");
+            if let Event::RunHalted { step, .. } = event {
+                self.halted_at.clone_from(step);
+            }
         }
         self.pending.extend(events);
         let starts =
@@ -435,7 +440,7 @@ impl Driver {
     }
 
     /// Output goes to the loop at a bounded rate; the step is never held up by what is shown, and the transcript has it all.
-    fn output_sink(&self) -> Box<dyn FnMut(&[u8]) + Send> {
+    fn output_sink(&self) -> OnOutput {
         let sender = self.sender.clone();
         let unshown = Arc::clone(&self.unshown);
         let mut since = Instant::now();
@@ -537,7 +542,7 @@ impl Driver {
                 crate::report::story::cause_in_words(cause)
             ),
             Verdict::Halted(cause) => {
-                let at = self.state.steps.last().map(|step| format!(" at step `{}`", step.id)).unwrap_or_default();
+                let at = self.halted_at.as_ref().map(|step| format!(" at step `{step}`")).unwrap_or_default();
                 format!("interlock: halted{at}: {}; {review}", crate::report::story::cause_in_words(cause))
             }
         }

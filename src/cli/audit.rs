@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Subcommand;
 
@@ -9,12 +10,12 @@ use crate::audit::{self, Home, ReadError};
 use crate::cli::failure::{Failure, put};
 use crate::cli::{Format, Global, place};
 use crate::diagnostic::escape::{escape_line, escape_text};
-use crate::history::entry::{Entry, Who};
+use crate::history::entry::Entry;
 use crate::history::event::Event;
 use crate::history::state::{Phase, State, Verdict};
 use crate::id::{Digest, RunId};
 use crate::plan::{Plan, Procedure};
-use crate::report::story::{cause_in_words, tell};
+use crate::report::story::{Teller, by_whom, cause_in_words};
 
 /// Reads the audit log: what was done, by whom, and whether the record was changed.
 #[derive(Debug, Subcommand)]
@@ -94,7 +95,7 @@ impl List {
                     run: run.clone(),
                     began: entry.time.clone(),
                     runbook: String::new(),
-                    operator: operator(&entry.who),
+                    operator: format!("{}@{}", by_whom(&entry.who), entry.who.host),
                     state: State::default(),
                     illegal: None,
                 }
@@ -166,21 +167,14 @@ impl Summary {
     }
 }
 
-/// Who it was, in a few words; what the environment claims is marked as such.
-fn operator(who: &Who) -> String {
-    let user = who.user.clone().unwrap_or_else(|| format!("uid {}", who.uid));
-    let login = match who.login_uid {
-        Some(login) if login != who.uid => format!(", logged in as uid {login}"),
-        Some(_) | None => String::new(),
-    };
-    let sudo = who.sudo_user.as_ref().map(|user| format!(", sudo says {user}")).unwrap_or_default();
-    format!("{user}@{}{login}{sudo}", who.host)
-}
-
 impl Show {
     fn go(&self, global: &Global, home: &Home) -> Result<ExitCode, Failure> {
         let run = self.find(home)?;
-        let mut procedure = None;
+        let procedure = match plan_digest(home, &run)? {
+            Some(digest) if global.format == Format::Human => plan_of(home, &run, &digest)?,
+            Some(_) | None => None,
+        };
+        let mut teller = Teller::new(procedure.map(Arc::new));
         let mut first = true;
         for found in audit::read(home).map_err(unreadable)? {
             let recorded = found.map_err(unreadable)?.recorded;
@@ -191,16 +185,12 @@ impl Show {
                 put(&format!("{}\n", recorded.line))?;
                 continue;
             }
-            if let Event::RunOpened { plan, .. } = &recorded.entry.event {
-                procedure = plan_of(home, &run, plan)?;
-            }
-            if std::mem::take(&mut first) {
-                let who = &recorded.entry.who;
-                let from = who.ssh.as_ref().map(|ssh| format!(", from {}", escape_line(ssh))).unwrap_or_default();
-                put(&format!("run {run}, by {}{from}\n", escape_line(&operator(who))))?;
+            if first {
+                put(&format!("run {run}, {}\n", escape_line(recorded.entry.time.get(..10).unwrap_or_default())))?;
+                first = false;
             }
             let time = recorded.entry.time.get(11..23).unwrap_or(&recorded.entry.time);
-            for (at, line) in tell(&recorded.entry.event, procedure.as_ref()).iter().enumerate() {
+            for (at, line) in teller.tell(&recorded.entry).iter().enumerate() {
                 let margin = if at == 0 { escape_line(time).into_owned() } else { " ".repeat(12) };
                 put(&format!("{margin}  {line}\n"))?;
             }
@@ -247,7 +237,7 @@ impl Verify {
         })
         .map_err(unreadable)?;
         match global.format {
-            Format::Human => put(&escape_text(&report.to_string()))?,
+            Format::Human => put(&format!("{}\n", escape_text(report.to_string().trim_end())))?,
             Format::Json => {
                 for finding in &report.findings {
                     let severity = match finding.severity {
@@ -271,6 +261,19 @@ impl Verify {
         }
         Ok(if report.verifies() { ExitCode::SUCCESS } else { ExitCode::from(11) })
     }
+}
+
+/// The digest of the plan that a run was opened with.
+fn plan_digest(home: &Home, run: &RunId) -> Result<Option<Digest>, Failure> {
+    for found in audit::read(home).map_err(unreadable)? {
+        let entry = found.map_err(unreadable)?.recorded.entry;
+        if let (Some(of), Event::RunOpened { plan, .. }) = (&entry.run, &entry.event)
+            && of == run
+        {
+            return Ok(Some(plan.clone()));
+        }
+    }
+    Ok(None)
 }
 
 /// The plan of a run, if it still lies beside the log as it was recorded.

@@ -7,7 +7,7 @@ use crate::audit::Recorded;
 use crate::diagnostic::escape::escape_line;
 use crate::history::event::Event;
 use crate::plan::Procedure;
-use crate::report::story::tell;
+use crate::report::story::Teller;
 use crate::terminal::screen::{Screen, Stream};
 
 /// Longest line of a step's output that is shown as one line, in bytes.
@@ -27,7 +27,7 @@ pub enum Format {
 pub struct Display {
     format: Format,
     screen: Screen,
-    procedure: Arc<Procedure>,
+    teller: Teller,
     partial: Vec<u8>,
 }
 
@@ -38,7 +38,7 @@ impl Display {
             Format::Human => Stream::Stderr,
             Format::Json => Stream::Stdout,
         };
-        Self { format, screen: Screen::new(stream), procedure, partial: Vec::new() }
+        Self { format, screen: Screen::new(stream), teller: Teller::new(Some(procedure)), partial: Vec::new() }
     }
 
     /// Shows an entry that is on disk.
@@ -47,7 +47,7 @@ impl Display {
             Format::Json => self.screen.line(recorded.line.clone()),
             Format::Human => {
                 self.rest_of_output();
-                for line in tell(&recorded.entry.event, Some(&self.procedure)) {
+                for line in self.teller.tell(&recorded.entry) {
                     self.screen.line(line);
                 }
                 self.status_after(&recorded.entry.event);

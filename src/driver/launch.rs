@@ -10,7 +10,7 @@ use crate::exec::capture::{CapturedEnding, run_captured};
 use crate::exec::command::{Command, Stdin, User};
 use crate::exec::containment::Containment;
 use crate::exec::mask;
-use crate::exec::process::{self, Control, Ended, Exit, OutputPlan, Running};
+use crate::exec::process::{self, Control, Ended, Exit, OnOutput, OutputPlan, Running};
 use crate::exec::program::{PATH, Programs};
 use crate::exec::transcript::TranscriptPlan;
 use crate::history::event::{Ending, Output, Program};
@@ -226,7 +226,7 @@ fn rendered(plan: &Plan, text: &Text, secrets: &Secrets) -> Result<String, Strin
 /// What a step is told about its output and its end.
 pub struct Ends {
     /// Takes its masked output.
-    pub on_output: Box<dyn FnMut(&[u8]) + Send>,
+    pub on_output: OnOutput,
     /// Takes its end.
     pub on_end: Box<dyn FnOnce(Ended) + Send>,
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_yaml::with::singleton_map_recursive;
 
 use crate::id::{Digest, Fact};
 use crate::runbook::Value;
@@ -56,12 +57,18 @@ pub struct Procedure {
 impl Plan {
     /// The plan's bytes. Deterministic: maps are sorted, and nothing of the moment is in them.
     pub fn to_yaml(&self) -> Result<String, PlanError> {
-        serde_yaml::to_string(self).map_err(|error| PlanError::Shape(error.to_string()))
+        let mut bytes = Vec::new();
+        let mut serializer = serde_yaml::Serializer::new(&mut bytes);
+        // Enums become maps with one key, as people write them in runbooks, not YAML tags.
+        singleton_map_recursive::serialize(self, &mut serializer)
+            .map_err(|error| PlanError::Shape(error.to_string()))?;
+        String::from_utf8(bytes).map_err(|error| PlanError::Shape(error.to_string()))
     }
 
     /// Reads a plan back from its bytes.
     pub fn from_yaml(text: &str) -> Result<Self, PlanError> {
-        let plan: Self = serde_yaml::from_str(text).map_err(|error| PlanError::Shape(error.to_string()))?;
+        let plan: Self = singleton_map_recursive::deserialize(serde_yaml::Deserializer::from_str(text))
+            .map_err(|error| PlanError::Shape(error.to_string()))?;
         if plan.interlock_plan == VERSION { Ok(plan) } else { Err(PlanError::Version(plan.interlock_plan)) }
     }
 }

@@ -1,107 +1,143 @@
 //! An entry, told to a person in a few lines. The live run and `audit show` tell it with the same words. Everything that came from
 //! outside (titles, evidence, answers, output) is escaped here, so that nothing recorded can act on a terminal.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::diagnostic::escape::escape_line;
+use crate::history::entry::{Entry, Who};
 use crate::history::event::{Cause, Ending, Event, Sight, Verdict};
 use crate::id::{Digest, StepId};
 use crate::plan::{Procedure, action_in_words};
 use crate::runbook::duration;
 
-/// Tells an event in lines; none for an event that says nothing to a person who reads along.
-pub fn tell(event: &Event, procedure: Option<&Procedure>) -> Vec<String> {
-    match event {
-        Event::LogCreated { log, .. } => vec![format!("a new audit log was made: {}", escape_line(log))],
-        Event::LogRepaired { segment, offset, length, kept_in, .. } => vec![format!(
-            "the log's last line had been cut off by a crash ({length} bytes at {offset} of {}); it was set aside in {}",
-            escape_line(segment),
-            escape_line(kept_in)
-        )],
-        Event::RunRefused { cause, reason, seen, .. } => {
-            let mut lines = vec![format!("refused ({}): {}", cause_in_words(*cause), escape_line(reason))];
-            lines.extend(seen.iter().map(sight_line));
-            lines
+/// Tells the entries of a run, one after the other.
+#[derive(Debug, Default)]
+pub struct Teller {
+    procedure: Option<Arc<Procedure>>,
+    /// When the open step was announced, by the boot clock in nanoseconds.
+    began: u64,
+}
+
+impl Teller {
+    /// Titles and positions of the steps are told where the plan is at hand.
+    pub fn new(procedure: Option<Arc<Procedure>>) -> Self {
+        Self { procedure, began: 0 }
+    }
+
+    /// Tells an entry in lines; none for one that says nothing to a person who reads along.
+    pub fn tell(&mut self, entry: &Entry) -> Vec<String> {
+        let procedure = self.procedure.as_deref();
+        if let Event::StepIntended { .. } = entry.event {
+            self.began = entry.mono;
         }
-        Event::RunOpened { runbook, title, source, plan, steps, containment, watching, .. } => {
-            let title = title.as_deref().map(|title| format!(" — {}", escape_line(title))).unwrap_or_default();
-            vec![
-                format!("{}{title}", escape_line(runbook)),
-                format!("      {steps} steps from {}, plan {}", escape_line(source), short(plan)),
-                format!("      contained by {}; watched by {}", escape_line(containment), escape_line(watching)),
-            ]
-        }
-        Event::WatchesArmed { facts } => facts
-            .iter()
-            .map(|watched| format!("      watching `{}`: {}", watched.fact, escape_line(&watched.probe)))
-            .collect(),
-        Event::Answered { step, answer, .. } => vec![format!("    ✓ `{step}`: answered `{}`", escape_line(answer))],
-        Event::Declined { step, answer, .. } => {
-            let said = if answer.is_empty() { "no answer".to_owned() } else { format!("`{}`", escape_line(answer)) };
-            vec![format!("    ✗ `{step}`: a person did not agree ({said})")]
-        }
-        Event::StepIntended { step, attempt, action, requires, .. } => {
-            intended(step, *attempt, action, requires, procedure)
-        }
-        Event::StepEnded { step, ending, output, leftovers, .. } => {
-            let mut lines = Vec::new();
-            if !matches!(ending, Ending::Exited { .. } | Ending::Attested | Ending::NothingToDo) {
-                lines.push(format!("    ✗ `{step}` {}", ending_in_words(ending)));
+        let took = exact(entry.mono.saturating_sub(self.began) / 1000);
+        match &entry.event {
+            Event::LogCreated { log, .. } => vec![format!("a new audit log was made: {}", escape_line(log))],
+            Event::LogRepaired { segment, offset, length, kept_in, .. } => vec![format!(
+                "the log's last line had been cut off by a crash ({length} bytes at {offset} of {}); it was set aside in {}",
+                escape_line(segment),
+                escape_line(kept_in)
+            )],
+            Event::RunRefused { cause, reason, seen, .. } => {
+                let mut lines = vec![format!("refused ({}): {}", cause_in_words(*cause), escape_line(reason))];
+                lines.extend(seen.iter().map(sight_line));
+                lines
             }
-            if let Some(output) = output
-                && output.left_out > 0
-            {
-                lines.push(format!("      {} bytes in the middle of its output were not kept", output.left_out));
+            Event::RunOpened { runbook, title, source, plan, steps, containment, watching, .. } => {
+                let title = title.as_deref().map(|title| format!(" — {}", escape_line(title))).unwrap_or_default();
+                vec![
+                    format!("{}{title}", escape_line(runbook)),
+                    format!("      on {}, by {}", escape_line(&entry.who.host), escape_line(&by_whom(&entry.who))),
+                    format!("      {steps} steps from {}, plan {}", escape_line(source), short(plan)),
+                    format!("      contained by {}; watched by {}", escape_line(containment), escape_line(watching)),
+                ]
             }
-            if let Some(trouble) = output.as_ref().and_then(|output| output.trouble.as_deref()) {
-                lines.push(format!("      its transcript is not complete: {}", escape_line(trouble)));
+            Event::WatchesArmed { facts } => facts
+                .iter()
+                .map(|watched| format!("      watching `{}`: {}", watched.fact, escape_line(&watched.probe)))
+                .collect(),
+            Event::Answered { step, answer, .. } => vec![format!("    ✓ `{step}`: answered `{}`", escape_line(answer))],
+            Event::Declined { step, answer, .. } => {
+                let said =
+                    if answer.is_empty() { "no answer".to_owned() } else { format!("`{}`", escape_line(answer)) };
+                vec![format!("    ✗ `{step}`: a person did not agree ({said})")]
             }
-            if !leftovers.is_empty() {
-                lines.push(format!("      left running when it ended: {}", escape_line(&leftovers.join(", "))));
+            Event::StepIntended { step, attempt, action, requires, .. } => {
+                intended(step, *attempt, action, requires, procedure)
             }
-            lines
-        }
-        Event::StepDone { ensures, .. } => {
-            let mut lines = vec!["    ✓ done".to_owned()];
-            lines.extend(ensures.iter().map(sight_line));
-            lines
-        }
-        Event::StepAlready { step, seen } => {
-            let mut lines = vec![format!("{} already so, nothing was done", heading(step, procedure))];
-            lines.extend(seen.iter().map(sight_line));
-            lines
-        }
-        Event::StepFailed { reason, ensures, .. } => {
-            let mut lines = vec![format!("    ✗ failed: {}", escape_line(reason))];
-            lines.extend(ensures.iter().map(sight_line));
-            lines
-        }
-        Event::HoldBroken { sight, step, told_by, look_micros, freeze_micros, blind_millis } => {
-            let during = step.as_ref().map(|step| format!(" during `{step}`")).unwrap_or_default();
-            let mut lines =
-                vec![format!("    ✗ `{}` {}{during}: {}", sight.fact, sight.verdict, escape_line(&sight.evidence))];
-            let frozen = freeze_micros
-                .map(|micros| format!(", everything of the step frozen {} later", exact(micros)))
-                .unwrap_or_default();
-            lines.push(format!("      told by {}, seen in {}{frozen}", escape_line(told_by), exact(*look_micros)));
-            if let Some(blind) = blind_millis {
-                lines.push(format!("      the watch was blind for {blind} ms, which counts as broken"));
+            Event::StepEnded { step, ending, output, leftovers, .. } => {
+                let mut lines = Vec::new();
+                if !matches!(ending, Ending::Exited { .. } | Ending::Attested | Ending::NothingToDo) {
+                    lines.push(format!("    ✗ `{step}` {}", ending_in_words(ending)));
+                }
+                if let Some(output) = output
+                    && output.left_out > 0
+                {
+                    lines.push(format!("      {} bytes in the middle of its output were not kept", output.left_out));
+                }
+                if let Some(trouble) = output.as_ref().and_then(|output| output.trouble.as_deref()) {
+                    lines.push(format!("      its transcript is not complete: {}", escape_line(trouble)));
+                }
+                if !leftovers.is_empty() {
+                    lines.push(format!("      left running when it ended: {}", escape_line(&leftovers.join(", "))));
+                }
+                lines
             }
-            lines
-        }
-        Event::SecretAsked { name, .. } => vec![format!("      the secret `{}` is asked for", escape_line(name))],
-        Event::SignalReceived { signal, step } => {
-            let during = step.as_ref().map(|step| format!(" during `{step}`")).unwrap_or_default();
-            vec![format!("    ! {} came{during}", escape_line(signal))]
-        }
-        Event::RunHalted { cause, reason, .. } => {
-            vec![format!("halted ({}): {}", cause_in_words(*cause), escape_line(reason))]
-        }
-        Event::RunCompleted { done, already, micros } => {
-            let already = if *already > 0 { format!(", {already} already so") } else { String::new() };
-            vec![format!("completed: {done} steps done{already} in {}", exact(*micros))]
+            Event::StepDone { ensures, .. } => {
+                let mut lines = vec![format!("    ✓ done in {took}")];
+                lines.extend(ensures.iter().map(sight_line));
+                lines
+            }
+            Event::StepAlready { step, seen } => {
+                let mut lines = vec![format!("{} already so, nothing was done", heading(step, procedure))];
+                lines.extend(seen.iter().map(sight_line));
+                lines
+            }
+            Event::StepFailed { reason, ensures, .. } => {
+                let mut lines = vec![format!("    ✗ failed after {took}: {}", escape_line(reason))];
+                lines.extend(ensures.iter().map(sight_line));
+                lines
+            }
+            Event::HoldBroken { sight, step, told_by, look_micros, freeze_micros, blind_millis } => {
+                let during = step.as_ref().map(|step| format!(" during `{step}`")).unwrap_or_default();
+                let mut lines =
+                    vec![format!("    ✗ `{}` {}{during}: {}", sight.fact, sight.verdict, escape_line(&sight.evidence))];
+                let frozen = freeze_micros
+                    .map(|micros| format!(", everything of the step frozen {} later", exact(micros)))
+                    .unwrap_or_default();
+                lines.push(format!("      told by {}, seen in {}{frozen}", escape_line(told_by), exact(*look_micros)));
+                if let Some(blind) = blind_millis {
+                    lines.push(format!("      the watch was blind for {blind} ms, which counts as broken"));
+                }
+                lines
+            }
+            Event::SecretAsked { name, .. } => vec![format!("      the secret `{}` is asked for", escape_line(name))],
+            Event::SignalReceived { signal, step } => {
+                let during = step.as_ref().map(|step| format!(" during `{step}`")).unwrap_or_default();
+                vec![format!("    ! {} came{during}", escape_line(signal))]
+            }
+            Event::RunHalted { cause, reason, .. } => {
+                vec![format!("halted ({}): {}", cause_in_words(*cause), escape_line(reason))]
+            }
+            Event::RunCompleted { done, already, micros } => {
+                let already = if *already > 0 { format!(", {already} already so") } else { String::new() };
+                vec![format!("completed: {done} steps done{already} in {}", exact(*micros))]
+            }
         }
     }
+}
+
+/// Who it was, in a few words; what the environment only claims is marked as such.
+pub fn by_whom(who: &Who) -> String {
+    let user = who.user.clone().unwrap_or_else(|| format!("uid {}", who.uid));
+    let login = match who.login_uid {
+        Some(login) if login != who.uid => format!(", logged in as uid {login}"),
+        Some(_) | None => String::new(),
+    };
+    let sudo = who.sudo_user.as_ref().map(|user| format!(", sudo says {user}")).unwrap_or_default();
+    let ssh = who.ssh.as_ref().map(|from| format!(", ssh says from {from}")).unwrap_or_default();
+    format!("{user}{login}{sudo}{ssh}")
 }
 
 fn intended(

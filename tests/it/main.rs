@@ -1,5 +1,6 @@
 //! The integration tests, one binary. They run the program as a user would, on real processes, files, databases and terminals.
 
+mod incident;
 #[path = "../lab/mod.rs"]
 mod lab;
 mod monit_states;

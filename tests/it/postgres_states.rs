@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use interlock::history::event::Verdict;
 use interlock::id::Fact;
-use interlock::probe::{Notice, NoticeKind, Side, View, Watches};
+use interlock::probe::{Notice, NoticeKind, View, Watches};
+use interlock::runbook::model::Side;
 use interlock::runbook::model::System;
 use rustix::process::Signal;
 

@@ -83,7 +83,8 @@ impl Scratch {
         segments.sort();
         for segment in segments {
             let text = std::fs::read_to_string(segment).unwrap();
-            entries.extend(text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()));
+            entries
+                .extend(text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()));
         }
         entries
     }
