@@ -8,4 +8,5 @@ mod postgres_states;
 mod quickstart;
 mod runs;
 mod support;
+mod terminal;
 mod tidy;

@@ -120,7 +120,8 @@ pub fn finish(mut child: Child) -> Ran {
         }
         if begun.elapsed() > BOUND {
             child.kill().unwrap();
-            panic!("the program did not end within {BOUND:?}");
+            let _ = child.wait();
+            panic!("the program did not end within {BOUND:?}: {}", err.join().unwrap());
         }
         std::thread::sleep(Duration::from_millis(2));
     };

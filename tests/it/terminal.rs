@@ -1,0 +1,176 @@
+//! A person at a real terminal (tmux): prompts, answers, interrupts, and a terminal that goes away.
+
+use std::process::{Command, Stdio};
+
+use crate::support::{Scratch, until};
+
+const HEAD: &str = "interlock: 1\nname: test\n";
+
+/// A terminal in which the program runs. It goes away with its guard.
+struct Terminal {
+    socket: String,
+}
+
+impl Terminal {
+    /// Runs a runbook in a new terminal; when it is over the terminal shows `EXIT=<code>`.
+    fn run(scratch: &Scratch, runbook: &str, arguments: &str) -> Self {
+        let path = scratch.write("runbook.yaml", runbook);
+        let socket = format!("interlock-{}", scratch.path().file_name().unwrap().to_str().unwrap());
+        let line = format!(
+            "trap : INT; {} run {} --home {} {arguments}; echo EXIT=$?; sleep 60",
+            env!("CARGO_BIN_EXE_interlock"),
+            path.display(),
+            scratch.home().display()
+        );
+        let terminal = Self { socket };
+        terminal.tmux(&["new-session", "-d", "-x", "150", "-y", "45", "sh", "-c", &line]);
+        terminal
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> String {
+        let mut command = Command::new("tmux");
+        command.args(["-L", &self.socket, "-f", "/dev/null"]).args(arguments).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "tmux {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn screen(&self) -> String {
+        self.tmux(&["capture-pane", "-p"])
+    }
+
+    fn wait_for(&self, text: &str) {
+        until(&format!("`{text}` on the screen"), || self.screen().contains(text));
+    }
+
+    /// Types a line.
+    fn type_line(&self, text: &str) {
+        self.tmux(&["send-keys", "-l", text]);
+        self.tmux(&["send-keys", "Enter"]);
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = Command::new("tmux").args(["-L", &self.socket, "kill-server"]).stderr(Stdio::null()).status();
+    }
+}
+
+fn with_confirmation(scratch: &Scratch) -> String {
+    format!(
+        "{HEAD}steps:\n  - id: change\n    confirm: {{ask: Which folder is changed?, expect: /srv/pg}}\n    script: touch {0}/changed\n  - id: after\n    script: touch {0}/after\n",
+        scratch.path().display()
+    )
+}
+
+#[test]
+fn p04_no_at_a_confirmation_halts_and_skips_nothing() {
+    let scratch = Scratch::new();
+    let terminal = Terminal::run(&scratch, &with_confirmation(&scratch), "");
+    terminal.wait_for("Which folder is changed?");
+    terminal.type_line("no");
+    terminal.wait_for("EXIT=12");
+    assert!(!scratch.path().join("changed").exists() && !scratch.path().join("after").exists());
+    assert_eq!(scratch.last("declined")["answer"], "no");
+    assert_eq!(scratch.last("run_halted")["cause"], "interrupted");
+}
+
+#[test]
+fn a_reflex_does_not_confirm_and_the_expected_answer_does() {
+    let scratch = Scratch::new();
+    let terminal = Terminal::run(&scratch, &with_confirmation(&scratch), "");
+    terminal.wait_for("Which folder is changed?");
+    terminal.type_line("y");
+    terminal.wait_for("That is not the answer that was asked for");
+    assert!(!scratch.path().join("changed").exists());
+    terminal.type_line("/srv/pg");
+    terminal.wait_for("EXIT=0");
+    assert!(scratch.path().join("changed").exists());
+    assert_eq!(scratch.last("answered")["by"], "terminal");
+}
+
+#[test]
+fn what_was_typed_before_the_question_is_no_answer() {
+    let scratch = Scratch::new();
+    let dir = scratch.path().display().to_string();
+    let runbook = format!(
+        "{HEAD}steps:\n  - id: first\n    script: |\n      echo ready\n      while ! test -e {dir}/go; do sleep 0.01; done\n  - id: tell\n    manual: Tell the on-call channel.\n"
+    );
+    let terminal = Terminal::run(&scratch, &runbook, "");
+    terminal.wait_for("│ ready");
+    terminal.type_line("done");
+    scratch.write("go", "");
+    terminal.wait_for("Tell the on-call channel.");
+    terminal.wait_for("type `done` when it is done");
+    assert!(!scratch.events().iter().any(|event| event == "answered"), "the early word was taken for an answer");
+    terminal.type_line("done");
+    terminal.wait_for("EXIT=0");
+    assert_eq!(scratch.last("answered")["question"], "manual");
+}
+
+#[test]
+fn an_interrupt_at_the_keyboard_ends_the_step_and_halts() {
+    let scratch = Scratch::new();
+    let runbook = format!("{HEAD}steps:\n  - id: first\n    script: |\n      echo ready\n      exec sleep 60\n");
+    let terminal = Terminal::run(&scratch, &runbook, "");
+    terminal.wait_for("│ ready");
+    terminal.tmux(&["send-keys", "C-c"]);
+    terminal.wait_for("EXIT=12");
+    assert_eq!(scratch.last("signal_received")["signal"], "SIGINT");
+    assert_eq!(scratch.last("step_ended")["ending"], "interrupted");
+}
+
+#[test]
+fn an_interrupt_at_a_question_halts() {
+    let scratch = Scratch::new();
+    let terminal = Terminal::run(&scratch, &with_confirmation(&scratch), "");
+    terminal.wait_for("type the answer");
+    terminal.tmux(&["send-keys", "C-c"]);
+    terminal.wait_for("EXIT=12");
+    assert!(!scratch.path().join("changed").exists());
+}
+
+#[test]
+fn step_by_step_asks_before_each_step() {
+    let scratch = Scratch::new();
+    let runbook = format!("{HEAD}steps:\n  - {{id: one, run: [\"true\"]}}\n  - {{id: two, run: [\"true\"]}}\n");
+    let terminal = Terminal::run(&scratch, &runbook, "--step");
+    terminal.wait_for("Start step `one`");
+    terminal.type_line("go");
+    terminal.wait_for("Start step `two`");
+    terminal.type_line("no");
+    terminal.wait_for("EXIT=12");
+    let done = scratch.events().iter().filter(|event| *event == "step_done").count();
+    assert_eq!(done, 1);
+}
+
+#[test]
+fn a_terminal_that_goes_away_lets_the_step_finish_and_halts() {
+    let scratch = Scratch::new();
+    let dir = scratch.path().display().to_string();
+    let runbook = format!(
+        "{HEAD}steps:\n  - id: first\n    script: |\n      echo ready\n      while ! test -e {dir}/go; do sleep 0.01; done\n      seq 1 1000\n      echo > {dir}/finished\n  - id: second\n    script: touch {dir}/second\n"
+    );
+    let terminal = Terminal::run(&scratch, &runbook, "");
+    terminal.wait_for("│ ready");
+    terminal.tmux(&["kill-server"]);
+    until("the signal is recorded", || scratch.events().iter().any(|event| event == "signal_received"));
+    scratch.write("go", "");
+    until("the run is over", || scratch.events().iter().any(|event| event == "run_halted"));
+    assert!(scratch.path().join("finished").exists() && !scratch.path().join("second").exists());
+    assert_eq!(scratch.last("signal_received")["signal"], "SIGHUP");
+}
+
+#[test]
+fn recorded_control_sequences_never_act_on_a_terminal() {
+    let scratch = Scratch::new();
+    let runbook = format!(
+        "{HEAD}title: \"evil \\u202e title\"\nsteps:\n  - id: first\n    script: |\n      printf '\\033]0;owned\\007\\033[2J\\033[1;1HCLEARED\\n'\n      printf '\\342\\200\\256rtl\\n'\n"
+    );
+    let terminal = Terminal::run(&scratch, &runbook, "");
+    terminal.wait_for("EXIT=0");
+    let screen = terminal.screen();
+    assert!(screen.contains("[1/1] first"), "the screen was not cleared:\n{screen}");
+    assert!(!screen.contains('\u{202e}'), "{screen}");
+    assert!(terminal.tmux(&["display-message", "-p", "#{pane_title}"]).trim() != "owned");
+}
