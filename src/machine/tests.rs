@@ -421,7 +421,9 @@ fn a_fact_that_no_later_step_requires_may_break() {
         all_hold(&mut run);
     }
     run.feed(broken(&fact("a down"))).unwrap();
-    all_hold(&mut run);
+    for _ in 0..2 {
+        all_hold(&mut run);
+    }
     assert_eq!(names(&run).last().map(String::as_str), Some("run_completed"));
 }
 
