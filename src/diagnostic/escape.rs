@@ -1,6 +1,6 @@
-//! What is shown to people: control characters, characters that change the direction of text or cannot be seen, and bytes
-//! that are not UTF-8 are written as escapes. Stored bytes stay raw; this is for display, everywhere, and is not meant to
-//! be reversed.
+//! What is shown to people: control characters, characters that change the direction of text or cannot be seen, and
+//! bytes that are not UTF-8 are written as escapes. Stored bytes stay raw; this is for display, everywhere, and is not
+//! meant to be reversed.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -16,8 +16,8 @@ pub fn escape_text<T: AsRef<[u8]> + ?Sized>(raw: &T) -> Cow<'_, str> {
     escape(raw.as_ref(), is_unfit)
 }
 
-/// Whether a character must not reach a terminal: C0 but for line feed and tab, DEL, C1, marks and controls of direction,
-/// what has no width, line and paragraph separators, tag characters (Unicode 16, chapter 23).
+/// Whether a character must not reach a terminal: C0 but for line feed and tab, DEL, C1, marks and controls of
+/// direction, what has no width, line and paragraph separators, tag characters (Unicode 16, chapter 23).
 pub fn is_unfit(c: char) -> bool {
     match c {
         '\n' | '\t' => false,

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use super::escape::escape_line;
 use super::{Diagnostic, Label, Severity, Source, Span};
 
-/// One object: `code`, `severity`, `message`, `file`, and where it is known `line`, `column`, `end_line`, `end_column` (from 1,
-/// columns in characters, the end exclusive), `label`, `help`, and `related`, a list of places with labels.
+/// One object: `code`, `severity`, `message`, `file`, and where it is known `line`, `column`, `end_line`, `end_column`
+/// (from 1, columns in characters, the end exclusive), `label`, `help`, and `related`, a list of places with labels.
 pub fn to_json(diagnostic: &Diagnostic, source: &Source) -> Value {
     let mut object = json!({
         "code": diagnostic.code,

@@ -1,5 +1,5 @@
-//! Mistakes of an author: what, where, and how they are shown. A diagnostic is data; [`render`] makes text for people of
-//! it and [`json`] an object for programs. Nothing that an author wrote reaches a terminal raw: see [`escape`].
+//! Mistakes of an author: what, where, and how they are shown. A diagnostic is data; [`render`] makes text for people
+//! of it and [`json`] an object for programs. Nothing that an author wrote reaches a terminal raw: see [`escape`].
 
 pub mod escape;
 pub mod json;

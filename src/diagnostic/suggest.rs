@@ -29,7 +29,8 @@ pub fn did_you_mean(written: &str, candidates: &[&str]) -> Option<String> {
     Some(format!("expected {}", list.join(", ")))
 }
 
-/// The number of insertions, deletions, replacements and swaps of neighbours between two words (optimal string alignment).
+/// The number of insertions, deletions, replacements and swaps of neighbours between two words (optimal string
+/// alignment).
 fn distance(left: &str, right: &str) -> usize {
     let left: Vec<char> = left.chars().collect();
     let right: Vec<char> = right.chars().collect();

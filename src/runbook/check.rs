@@ -14,8 +14,8 @@ use crate::diagnostic::{Diagnostic, Problems, Source};
 /// A runbook that passed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
-    /// The runbook, with every value filled in. Where [`Checked::missing`] is not empty, values that depend on the missing
-    /// parameters are harmless stand-ins, and the runbook must not be run or planned.
+    /// The runbook, with every value filled in. Where [`Checked::missing`] is not empty, values that depend on the
+    /// missing parameters are harmless stand-ins, and the runbook must not be run or planned.
     pub runbook: Runbook,
     /// Its parameters, in the order of the file.
     pub params: Vec<Param>,
@@ -27,11 +27,12 @@ pub struct Checked {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Checks a runbook with the values it is given. Parameters may be missing: then whatever does not depend on them is checked.
+/// Checks a runbook with the values it is given. Parameters may be missing: then whatever does not depend on them is
+/// checked.
 ///
 /// # Errors
-/// Every mistake of the runbook and of the given values, in the order of the file, warnings included; those without a place
-/// in the file come last.
+/// Every mistake of the runbook and of the given values, in the order of the file, warnings included; those without a
+/// place in the file come last.
 pub fn check(source: &Source, given: &Given) -> Result<Checked, Vec<Diagnostic>> {
     let mut problems = Problems::new();
     let Some(root) = yaml::parse(source, &mut problems) else { return Err(problems.into_vec()) };
@@ -41,8 +42,8 @@ pub fn check(source: &Source, given: &Given) -> Result<Checked, Vec<Diagnostic>>
 
     let declared = fields.get("params").map(|node| params::declare(&mut reader, node)).unwrap_or_default();
     let resolved = params::resolve(&declared, given, &mut reader.problems);
-    // A script gets every parameter that has a place in its environment; one that has no value yet is empty here, and such a
-    // runbook is never run.
+    // A script gets every parameter that has a place in its environment; one that has no value yet is empty here, and
+    // such a runbook is never run.
     let scripts: BTreeMap<String, String> = resolved
         .bindings
         .iter()

@@ -1,5 +1,5 @@
-//! The stable codes of everything that can be wrong with a runbook or its parameters. A code never changes its meaning and is
-//! never used again for another; docs/language.md lists them all.
+//! The stable codes of everything that can be wrong with a runbook or its parameters. A code never changes its meaning
+//! and is never used again for another; docs/language.md lists them all.
 
 /// More mistakes than are shown.
 pub const MORE: &str = "E0100";

@@ -1,7 +1,7 @@
-//! Which fact is held from where to where. A fact is held from the step that ensured it last before it is required (or else from
-//! before the first step that requires it) to the end of the last step that requires it, without a gap. A step that ensures
-//! or requires another state of the same system ends it; a step between two requirers that ensures it once more does not
-//! interrupt it.
+//! Which fact is held from where to where. A fact is held from the step that ensured it last before it is required (or
+//! else from before the first step that requires it) to the end of the last step that requires it, without a gap. A
+//! step that ensures or requires another state of the same system ends it; a step between two requirers that ensures
+//! it once more does not interrupt it.
 
 use std::collections::BTreeMap;
 
@@ -37,8 +37,8 @@ struct Open {
     until: Option<usize>,
 }
 
-/// All holds of a runbook whose order has been proved, by where they begin and then by fact. A fact that nothing requires is
-/// not held.
+/// All holds of a runbook whose order has been proved, by where they begin and then by fact. A fact that nothing
+/// requires is not held.
 pub fn holds(runbook: &Runbook) -> Vec<Hold> {
     let mut found: Vec<Hold> = Vec::new();
     let Some(last) = runbook.steps.len().checked_sub(1) else { return found };

@@ -1,5 +1,5 @@
-//! Kinds: states made from probes, written in the language itself and shipped inside the program. A kind is a template of
-//! a system: its parameters are filled in from the runbook, its probes are then read as the runbook's own would be.
+//! Kinds: states made from probes, written in the language itself and shipped inside the program. A kind is a template
+//! of a system: its parameters are filled in from the runbook, its probes are then read as the runbook's own would be.
 
 use std::collections::BTreeMap;
 
@@ -135,8 +135,8 @@ fn describe(name: &str, source: &Source) -> Result<Kind, Vec<Diagnostic>> {
     })
 }
 
-/// Makes the states of a system of this kind. `entry` is the kind's name and parameters in the runbook; mistakes in them are shown
-/// there.
+/// Makes the states of a system of this kind. `entry` is the kind's name and parameters in the runbook; mistakes in
+/// them are shown there.
 pub(super) fn instantiate(
     runbook: &mut Reader<'_>,
     source: &Source,

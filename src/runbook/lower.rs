@@ -51,7 +51,8 @@ pub(super) fn version(reader: &mut Reader<'_>, fields: &Fields<'_>, of: &str) {
     }
 }
 
-/// Reads everything but the version and the parameters, which were read before. `scripts` holds the parameters as scripts get them.
+/// Reads everything but the version and the parameters, which were read before. `scripts` holds the parameters as
+/// scripts get them.
 pub(super) fn runbook(
     reader: &mut Reader<'_>,
     fields: &Fields<'_>,

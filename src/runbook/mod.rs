@@ -1,9 +1,9 @@
-//! Text to checked runbook. Pure: no processes, threads, clock, environment or terminal; [`source`] is the door through which
-//! files come in.
+//! Text to checked runbook. Pure: no processes, threads, clock, environment or terminal; [`source`] is the door
+//! through which files come in.
 //!
-//! The way of a runbook: [`source`] reads bytes, [`yaml`] makes a tree with places of them, [`params`] gives every parameter its
-//! value, [`lower`] reads the tree key by key and renders each [`template`] on the way, [`kinds`] makes systems from the
-//! kinds that ship with the program, [`order`] proves the order, and [`check`] is all of it.
+//! The way of a runbook: [`source`] reads bytes, [`yaml`] makes a tree with places of them, [`params`] gives every
+//! parameter its value, `lower` reads the tree key by key and renders each [`template`] on the way, [`kinds`] makes
+//! systems from the kinds that ship with the program, `order` proves the order, and [`check()`] is all of it.
 
 pub mod check;
 pub mod code;

@@ -1,6 +1,7 @@
 //! The proof that the order of the steps can work. States of one system exclude each other, so a runbook is refused in
-//! which a step requires a state that an earlier step has ended, or ends a state that is still held, or asks for two states of one
-//! system at once. Only what is written is followed: what a step does without saying so is found when it runs.
+//! which a step requires a state that an earlier step has ended, or ends a state that is still held, or asks for two
+//! states of one system at once. Only what is written is followed: what a step does without saying so is found when it
+//! runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -166,8 +167,8 @@ impl<'r> Timeline<'r> {
         self.ensured = Some(mark);
     }
 
-    /// What is required before anything is ensured cannot be followed, but a fact is held from its first requirement to its last,
-    /// and no other state can be required in between.
+    /// What is required before anything is ensured cannot be followed, but a fact is held from its first requirement
+    /// to its last, and no other state can be required in between.
     fn close(self, problems: &mut Problems) {
         let mut last: BTreeMap<&StateName, usize> = BTreeMap::new();
         for (at, mark) in self.unsettled.iter().enumerate() {

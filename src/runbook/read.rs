@@ -146,7 +146,7 @@ impl Reader<'_> {
         self.report(
             Diagnostic::error(code::NOT_YET, format!("`{what}` is not supported yet"))
                 .at(span, "known, but this version of interlock would not do it")
-                .help("nothing that is written may be left undone, so the runbook is refused: take it out, or use a later version"),
+                .help("a runbook is refused rather than done in part: take it out, or use a later version"),
         );
     }
 

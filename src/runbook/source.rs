@@ -1,5 +1,5 @@
-//! The door for files that people write. Reads a regular file of bounded size and nothing else: a directory, a pipe, a device
-//! or a file without end is an error at once, never a hang.
+//! The door for files that people write. Reads a regular file of bounded size and nothing else: a directory, a pipe, a
+//! device or a file without end is an error at once, never a hang.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -17,8 +17,8 @@ pub const LONGEST: u64 = 4 << 20;
 /// Reads a file that a person wrote (`open` with `O_NONBLOCK`, `fstat`, a bounded read).
 ///
 /// # Errors
-/// A diagnostic without a place (but for bad UTF-8, whose message names line and column) when the file is not there, cannot be
-/// read, is no regular file, is longer than [`LONGEST`], or is not UTF-8.
+/// A diagnostic without a place (but for bad UTF-8, whose message names line and column) when the file is not there,
+/// cannot be read, is no regular file, is longer than [`LONGEST`], or is not UTF-8.
 pub fn read_source(path: &Path) -> Result<Source, Box<Diagnostic>> {
     let name = path.display().to_string();
     let unreadable = |why: &str, help: &str| {

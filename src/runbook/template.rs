@@ -1,6 +1,7 @@
 //! Templates: Jinja, strict, bounded. A scalar that contains `{{` or `{%` is a template and is rendered once, with the
 //! parameters as its only names; what comes out is never looked at again. There are `{% if %}` and `{% raw %}`, a few
-//! filters and no functions, loops, assignments or multiplication, so that no template can outgrow its parameters by much.
+//! filters and no functions, loops, assignments or multiplication, so that no template can outgrow its parameters by
+//! much.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;

@@ -1,7 +1,7 @@
-//! YAML text to a tree whose every node knows its place. Takes the plain part of YAML that has one reading: one document of
-//! mappings with unique text keys, lists and scalars. Anchors, aliases, merge keys, tags, second documents and
-//! characters that cannot be seen are refused; depth and size are bounded. Scalars stay text: what a value means is the business
-//! of the key it stands under.
+//! YAML text to a tree whose every node knows its place. Takes the plain part of YAML that has one reading: one
+//! document of mappings with unique text keys, lists and scalars. Anchors, aliases, merge keys, tags, second documents
+//! and characters that cannot be seen are refused; depth and size are bounded. Scalars stay text: what a value means
+//! is the business of the key it stands under.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -432,8 +432,8 @@ impl<'a> Builder<'a, '_> {
     fn syntax(&mut self, error: &ScanError) {
         let at = self.places.byte(self.text, *error.marker());
         let line_start = self.text[..at].rfind('\n').map_or(0, |newline| newline + 1);
-        // An unquoted template ends the flow mapping that YAML takes it for, and the error comes after it: on the same line or at
-        // the start of the next.
+        // An unquoted template ends the flow mapping that YAML takes it for, and the error comes after it: on the same
+        // line or at the start of the next.
         let before = self.text[..line_start].trim_end_matches(['\n', '\r']);
         let earlier = before.rfind('\n').map_or(0, |newline| newline + 1);
         let line_end = self.text[at..].find('\n').map_or(self.text.len(), |newline| at + newline);

@@ -6,8 +6,17 @@ use super::{POSTGRES, refused};
 
 /// A runbook of one step, `body` being its keys, with systems and parameters to use.
 fn with_step(body: &str) -> String {
-    let head = "interlock: 1\nname: r\nparams:\n  dir: {type: path}\n  port: {type: port, default: 80}\n  word: {type: secret, from: {env: WORD}}\n\
-                systems:\n  web: {service: {name: nginx}}\nsteps:\n- id: one\n";
+    let head = "interlock: 1
+name: r
+params:
+  dir: {type: path}
+  port: {type: port, default: 80}
+  word: {type: secret, from: {env: WORD}}
+systems:
+  web: {service: {name: nginx}}
+steps:
+- id: one
+";
     let lines: String = body.lines().map(|line| format!("  {line}\n")).collect();
     format!("{head}{lines}")
 }
@@ -331,7 +340,7 @@ fn e0207_what_comes_later() {
     12 |   undo: {run: [ls]}
        |   ^^^^ known, but this version of interlock would not do it
        |
-       = help: nothing that is written may be left undone, so the runbook is refused: take it out, or use a later version
+       = help: a runbook is refused rather than done in part: take it out, or use a later version
 
     error[E0207]: `retry` is not supported yet
       --> runbook.yaml:13:3
@@ -339,20 +348,23 @@ fn e0207_what_comes_later() {
     13 |   retry: {times: 3}
        |   ^^^^^ known, but this version of interlock would not do it
        |
-       = help: nothing that is written may be left undone, so the runbook is refused: take it out, or use a later version
+       = help: a runbook is refused rather than done in part: take it out, or use a later version
     "#);
 }
 
 #[test]
 fn e0207_kinds_and_probes_that_come_later() {
-    assert_snapshot!(refused(&with_section("locks: [a]\nsystems:\n  db: {mysql: {}}\n  web: {states: {up: {http: {url: x}}}}"), &[]), @r#"
+    assert_snapshot!(refused(&with_section(r"locks: [a]
+systems:
+  db: {mysql: {}}
+  web: {states: {up: {http: {url: x}}}}"), &[]), @r#"
     error[E0207]: `locks` is not supported yet
      --> runbook.yaml:3:1
       |
     3 | locks: [a]
       | ^^^^^ known, but this version of interlock would not do it
       |
-      = help: nothing that is written may be left undone, so the runbook is refused: take it out, or use a later version
+      = help: a runbook is refused rather than done in part: take it out, or use a later version
 
     error[E0207]: `mysql` is not supported yet
      --> runbook.yaml:5:8
@@ -360,7 +372,7 @@ fn e0207_kinds_and_probes_that_come_later() {
     5 |   db: {mysql: {}}
       |        ^^^^^ known, but this version of interlock would not do it
       |
-      = help: nothing that is written may be left undone, so the runbook is refused: take it out, or use a later version
+      = help: a runbook is refused rather than done in part: take it out, or use a later version
 
     error[E0207]: `http` is not supported yet
      --> runbook.yaml:6:23
@@ -368,7 +380,7 @@ fn e0207_kinds_and_probes_that_come_later() {
     6 |   web: {states: {up: {http: {url: x}}}}
       |                       ^^^^ known, but this version of interlock would not do it
       |
-      = help: nothing that is written may be left undone, so the runbook is refused: take it out, or use a later version
+      = help: a runbook is refused rather than done in part: take it out, or use a later version
     "#);
 }
 
@@ -421,7 +433,10 @@ fn e0209_two_actions() {
 
 #[test]
 fn e0210_two_steps_of_one_id() {
-    assert_snapshot!(refused(&with_step("run: [ls]\n").replace("- id: one", "- id: one\n  run: [ls]\n- id: one"), &[]), @r#"
+    assert_snapshot!(refused(&with_step(r"run: [ls]
+").replace("- id: one", r"- id: one
+  run: [ls]
+- id: one"), &[]), @r#"
     error[E0210]: two steps have the id `one`
       --> runbook.yaml:12:7
        |
@@ -461,7 +476,9 @@ fn e0211_another_version() {
 
 #[test]
 fn e0212_names() {
-    assert_snapshot!(refused(&with_section("labels: {a b: c}\nsystems: {My: {monit: {}}}\nparams: {Port: {type: port}}").replace("one", "../one"), &[]), @r#"
+    assert_snapshot!(refused(&with_section(r"labels: {a b: c}
+systems: {My: {monit: {}}}
+params: {Port: {type: port}}").replace("one", "../one"), &[]), @r#"
     error[E0212]: `a b` is not a label name: expected letters, digits, `-`, `_`, `.` and `/`
      --> runbook.yaml:3:10
       |
@@ -490,7 +507,10 @@ fn e0212_names() {
 
 #[test]
 fn e0301_an_undefined_name() {
-    assert_snapshot!(refused(&with_step("run: [ls, \"a {{ dirr }}\", \"{{ port.nr + dri }}\"]\nstdin: |\n  some\n  {{ nobody }}"), &[]), @r#"
+    assert_snapshot!(refused(&with_step(r#"run: [ls, "a {{ dirr }}", "{{ port.nr + dri }}"]
+stdin: |
+  some
+  {{ nobody }}"#), &[]), @r#"
     error[E0301]: `dirr` is not defined
       --> runbook.yaml:11:19
        |
@@ -519,7 +539,8 @@ fn e0301_an_undefined_name() {
 
 #[test]
 fn e0302_a_template_that_cannot_be_read() {
-    assert_snapshot!(refused(&with_step("run: [ls, \"{{ dir\", \"{{ dir | shout }}\", \"{% for a in dir %}{% endfor %}\", \"{{ dir * 3 }}\"]"), &[]), @r#"
+    let run = r#"run: [ls, "{{ dir", "{{ dir | shout }}", "{% for a in dir %}{% endfor %}", "{{ dir * 3 }}"]"#;
+    assert_snapshot!(refused(&with_step(run), &[]), @r#"
     error[E0302]: the template cannot be rendered: syntax error: unexpected end of input, expected end of variable block
       --> runbook.yaml:11:17
        |
@@ -603,7 +624,13 @@ fn e0305_a_parameter_in_a_script() {
 
 #[test]
 fn e0306_parameters_that_contradict_themselves() {
-    assert_snapshot!(refused(&with_section("params:\n  a: {type: int, required: true, default: 3}\n  b: {type: secret, from: {env: B}, default: c}\n  c: {type: int, default: three}\n  d: {type: text}\n  e: {type: enum}\n  f: {type: int, values: [1]}"), &[]), @r#"
+    assert_snapshot!(refused(&with_section(r"params:
+  a: {type: int, required: true, default: 3}
+  b: {type: secret, from: {env: B}, default: c}
+  c: {type: int, default: three}
+  d: {type: text}
+  e: {type: enum}
+  f: {type: int, values: [1]}"), &[]), @r#"
     error[E0306]: `a` is required and has a default
      --> runbook.yaml:4:34
       |
@@ -724,7 +751,8 @@ fn e0405_a_kind_that_cannot_be_made() {
 
 #[test]
 fn a_kind_with_wrong_parameters() {
-    assert_snapshot!(refused(&with_section("systems: {db: {postgres: {data_dir: srv, prot: 5432}}, other: {postgres: {}}}"), &[]), @r#"
+    let systems = "systems: {db: {postgres: {data_dir: srv, prot: 5432}}, other: {postgres: {}}}";
+    assert_snapshot!(refused(&with_section(systems), &[]), @r#"
     error[E0205]: `srv` is not an absolute path
      --> runbook.yaml:3:37
       |
@@ -751,7 +779,17 @@ fn a_kind_with_wrong_parameters() {
 
 #[test]
 fn probes_with_mistakes() {
-    assert_snapshot!(refused(&with_section("systems:\n  a:\n    states:\n      up: {port: {port: 70000, state: opne}}\n      down: {process: {state: absent}}\n      odd: {command: {run: [a], holds: [0], broken: [0, 1], stdout: \"(\"}}\n      gone: {file: {path: /a, state: absent, mode: \"0640\"}}\n      old: {file: {path: /a, mode: 640}}\n      none: {all: []}\n      two: {port: {port: 1}, file: {path: /a}}\n      prcess: {prcess: {name: a}}"), &[]), @r#"
+    assert_snapshot!(refused(&with_section(r#"systems:
+  a:
+    states:
+      up: {port: {port: 70000, state: opne}}
+      down: {process: {state: absent}}
+      odd: {command: {run: [a], holds: [0], broken: [0, 1], stdout: "("}}
+      gone: {file: {path: /a, state: absent, mode: "0640"}}
+      old: {file: {path: /a, mode: 640}}
+      none: {all: []}
+      two: {port: {port: 1}, file: {path: /a}}
+      prcess: {prcess: {name: a}}"#), &[]), @r#"
     error[E0205]: `70000` is not a port from 1 to 65535
      --> runbook.yaml:6:25
       |
@@ -828,7 +866,12 @@ fn probes_with_mistakes() {
 
 #[test]
 fn e0501_a_state_that_was_ended_before() {
-    assert_snapshot!(refused(&POSTGRES.replace("  - id: settle", "  - id: late\n    run: [ls]\n    requires: [monit stopped]\n\n  - id: settle").replace("ensures: [monit stopped]", "").replace("requires: [monit stopped]\n    ensures", "ensures").replace("requires: [monit stopped, database down]", "requires: [database down]"), &[]), @r#"
+    assert_snapshot!(refused(&POSTGRES.replace("  - id: settle", r"  - id: late
+    run: [ls]
+    requires: [monit stopped]
+
+  - id: settle").replace("ensures: [monit stopped]", "").replace(r"requires: [monit stopped]
+    ensures", "ensures").replace("requires: [monit stopped, database down]", "requires: [database down]"), &[]), @r#"
     error[E0501]: step `late` requires `monit stopped`, but step `start-monit` has ensured `monit running`
       --> runbook.yaml:62:16
        |
@@ -844,7 +887,11 @@ fn e0501_a_state_that_was_ended_before() {
 
 #[test]
 fn e0502_a_state_that_is_still_held_is_ended() {
-    assert_snapshot!(refused(&POSTGRES.replace("  - id: change", "  - id: too-early\n    run: [monit]\n    ensures: [monit running]\n\n  - id: change"), &[]), @r#"
+    assert_snapshot!(refused(&POSTGRES.replace("  - id: change", r"  - id: too-early
+    run: [monit]
+    ensures: [monit running]
+
+  - id: change"), &[]), @r#"
     error[E0502]: step `too-early` ensures `monit running` while `monit stopped` is still held
       --> runbook.yaml:36:15
        |
@@ -863,7 +910,8 @@ fn e0502_a_state_that_is_still_held_is_ended() {
 
 #[test]
 fn e0502_against_the_whole_run() {
-    assert_snapshot!(refused(&POSTGRES.replace("requires: [backup fresh]", "requires: [backup fresh, monit stopped]"), &[]), @r#"
+    let text = POSTGRES.replace("requires: [backup fresh]", "requires: [backup fresh, monit stopped]");
+    assert_snapshot!(refused(&text, &[]), @r#"
     error[E0502]: step `start-monit` ensures `monit running`, but the whole run requires `monit stopped`
       --> runbook.yaml:59:15
        |
@@ -879,7 +927,9 @@ fn e0502_against_the_whole_run() {
 
 #[test]
 fn e0503_a_step_against_itself() {
-    assert_snapshot!(refused(&POSTGRES.replace("requires: [monit stopped]\n    ensures: [database down]", "requires: [database up]\n    ensures: [database down]"), &[]), @r#"
+    assert_snapshot!(refused(&POSTGRES.replace(r"requires: [monit stopped]
+    ensures: [database down]", r"requires: [database up]
+    ensures: [database down]"), &[]), @r#"
     error[E0503]: step `stop-database` requires `database up` as long as it runs, and ensures `database down`
       --> runbook.yaml:31:15
        |
@@ -894,7 +944,13 @@ fn e0503_a_step_against_itself() {
 
 #[test]
 fn e0504_a_state_between_two_others() {
-    assert_snapshot!(refused(&with_section("systems: {web: {service: {name: nginx}}}").replace("steps: [{id: one, run: [\"true\"]}]", "steps:\n- {id: one, run: [a], requires: [web running]}\n- {id: two, run: [a], requires: [web stopped]}\n- {id: three, run: [a], requires: [web running]}"), &[]), @r#"
+    let steps = "steps:
+- {id: one, run: [a], requires: [web running]}
+- {id: two, run: [a], requires: [web stopped]}
+- {id: three, run: [a], requires: [web running]}
+";
+    let text = format!("interlock: 1\nname: r\nsystems: {{web: {{service: {{name: nginx}}}}}}\n{steps}");
+    assert_snapshot!(refused(&text, &[]), @r#"
     error[E0504]: step `two` requires `web stopped` while `web running` is held
      --> runbook.yaml:6:34
       |

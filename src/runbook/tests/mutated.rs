@@ -1,5 +1,5 @@
-//! Runbooks that were damaged by chance: the checker never panics, shows nothing raw, and what it accepts a second parser reads
-//! alike.
+//! Runbooks that were damaged by chance: the checker never panics, shows nothing raw, and what it accepts a second
+//! parser reads alike.
 
 use proptest::prelude::{Just, Strategy, any, prop, prop_oneof, proptest};
 use proptest::sample::Index;

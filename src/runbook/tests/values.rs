@@ -58,7 +58,8 @@ fn a_kind_gets_a_value_with_braces_as_it_is() {
 
 #[test]
 fn a_script_is_taken_as_it_is_and_gets_the_parameters_as_variables() {
-    let params = "{dir: {type: path}, n: {type: int, default: 3}, on: {type: bool, default: true}, x: {type: string, required: false}, s: {type: secret, from: {env: S}}}";
+    let params = "{dir: {type: path}, n: {type: int, default: 3}, on: {type: bool, default: true}, \
+                  x: {type: string, required: false}, s: {type: secret, from: {env: S}}}";
     let text = one_step(params, "  script: |\n    echo \"$dir\"\n  env: {n: seven, S: \"{{ s }}!\"}\n");
     let checked = accepted(&text, &["dir=/a b"]);
     let env: Vec<String> =
@@ -179,7 +180,7 @@ fn templates_cannot_outgrow_their_values() {
         "{{ 'a' * 100000000 }}",
         "{% set b = a ~ a %}{{ b }}",
         "{% for x in a %}{{ a }}{% endfor %}",
-        "{{ a | replace('a', 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa') }}",
+        &format!("{{{{ a | replace('a', '{}') }}}}", "a".repeat(1000)),
         "{{ range(1000000) }}",
         "{{- 2 ** 100000 -}}",
         &"{{ a }}".repeat(1000),
@@ -212,6 +213,20 @@ fn the_kinds_that_ship_are_sound() {
 }
 
 #[test]
+fn the_page_on_the_language_lists_every_code_and_its_example_passes() {
+    let page = include_str!("../../../docs/language.md");
+    let codes: Vec<&str> =
+        include_str!("../code.rs").split('"').filter(|word| word.len() == 5 && word.starts_with(['E', 'W'])).collect();
+    assert!(codes.len() > 40, "{codes:?}");
+    for code in &codes {
+        assert_eq!(page.matches(&format!("| {code} |")).count(), 1, "{code}");
+        assert_eq!(codes.iter().filter(|other| *other == code).count(), 1, "{code} has two names");
+    }
+    let example = page.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    accepted(example, &["data_dir=/srv/pg", "change=/usr/local/bin/change"]);
+}
+
+#[test]
 fn a_key_of_one_file_in_the_other_is_unknown() {
     assert!(refused("interlock: 1\nkind: a\nstates: {}\n", &[]).contains("a runbook has no key `kind`"));
 }
@@ -228,7 +243,8 @@ proptest! {
 
     #[test]
     fn a_value_comes_out_as_it_went_in(value in any::<String>()) {
-        let mut templates = Templates::new(BTreeMap::from([("a".to_owned(), Binding::Known(Value::Text(value.clone())))]));
+        let binding = Binding::Known(Value::Text(value.clone()));
+        let mut templates = Templates::new(BTreeMap::from([("a".to_owned(), binding)]));
         assert_eq!(templates.render("{{ a }}"), Ok(Rendered::Known(value)));
     }
 }
