@@ -8,7 +8,7 @@ pub mod suggest;
 
 use std::ops::Range;
 
-/// How many diagnostics are kept of one file; the rest is counted.
+/// How many diagnostics are kept of one file.
 pub const MOST_KEPT: usize = 200;
 
 /// A text with a name, such as the runbook file that a person wrote.
@@ -63,12 +63,11 @@ pub struct Diagnostic {
 }
 
 /// What was found so far. Keeps at most [`MOST_KEPT`] diagnostics, so that a hostile file cannot fill the memory with
-/// them, and counts the rest.
+/// them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Problems {
     found: Vec<Diagnostic>,
     errors: usize,
-    left_off: usize,
 }
 
 impl Source {
@@ -171,22 +170,19 @@ impl Problems {
         }
         if self.found.len() < MOST_KEPT {
             self.found.push(diagnostic);
-        } else {
-            self.left_off += 1;
         }
     }
 
     /// Adds all of another's.
     pub fn append(&mut self, other: Self) {
         self.errors += other.errors;
-        self.left_off += other.left_off;
-        for diagnostic in other.found {
-            if self.found.len() < MOST_KEPT {
-                self.found.push(diagnostic);
-            } else {
-                self.left_off += 1;
-            }
-        }
+        let room = MOST_KEPT.saturating_sub(self.found.len());
+        self.found.extend(other.found.into_iter().take(room));
+    }
+
+    /// Whether as many were found as are kept, so that looking for more is of no use.
+    pub fn is_full(&self) -> bool {
+        self.found.len() >= MOST_KEPT
     }
 
     /// Whether an error was found.
@@ -194,14 +190,12 @@ impl Problems {
         self.errors > 0
     }
 
-    /// Those that were kept, in the order of the file; a last one without a place says how many more there are.
+    /// Those that were kept, in the order of the file; a last one without a place says that there are more.
     pub fn into_vec(mut self) -> Vec<Diagnostic> {
         self.found.sort_by_key(|d| (d.primary.is_none(), d.primary.as_ref().map(|label| label.span.start)));
-        if self.left_off > 0 {
-            let more = Diagnostic {
-                severity: if self.errors > 0 { Severity::Error } else { Severity::Warning },
-                ..Diagnostic::error("E0100", format!("{} more mistakes are not shown", self.left_off))
-            };
+        if self.found.len() >= MOST_KEPT {
+            let severity = if self.errors > 0 { Severity::Error } else { Severity::Warning };
+            let more = Diagnostic { severity, ..Diagnostic::error("E0100", "there may be more mistakes than these") };
             self.found.push(more.help("mend those above, and check again"));
         }
         self.found

@@ -1,7 +1,7 @@
 //! The stable codes of everything that can be wrong with a runbook or its parameters. A code never changes its meaning
 //! and is never used again for another; docs/language.md lists them all.
 
-/// More mistakes than are shown.
+/// Perhaps more mistakes than are shown.
 pub const MORE: &str = "E0100";
 /// The file cannot be read, is no regular file, or is too large.
 pub const UNREADABLE: &str = "E0101";

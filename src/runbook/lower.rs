@@ -25,6 +25,10 @@ pub(super) const RUNBOOK: Keys = Keys {
     later: &["locks", "on_failure", "in_doubt", "override", "retry", "transcript", "undo"],
 };
 
+/// How many labels there may be, and how long each.
+const MOST_LABELS: usize = 32;
+const LONGEST_LABEL: usize = 256;
+
 /// Where the facts of a runbook stand, for the proof of the order. The lists go with those of the model, item by item.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Places {
@@ -100,6 +104,11 @@ fn labels(reader: &mut Reader<'_>, node: &Node<'_>) -> BTreeMap<String, String> 
             reader.report(Diagnostic::error(code::NAME, message).at(entry.key_span, "not a label name"));
         }
         if let Some(word) = reader.word(&entry.value, "a text", Templating::Refused) {
+            if word.text.len() > LONGEST_LABEL || labels.len() == MOST_LABELS {
+                let message = format!("a runbook has at most {MOST_LABELS} labels of at most {LONGEST_LABEL} bytes");
+                reader.report(Diagnostic::error(code::TOO_BIG, message).at(word.span, "this is too much"));
+                break;
+            }
             labels.insert(entry.key.clone().into_owned(), word.text.into_owned());
         }
     }
@@ -109,7 +118,8 @@ fn labels(reader: &mut Reader<'_>, node: &Node<'_>) -> BTreeMap<String, String> 
 /// Reads a list of facts; those that name no declared system and state are reported and left out.
 fn facts(reader: &mut Reader<'_>, node: Option<&Node<'_>>, table: &SystemTable) -> (Vec<Fact>, Vec<Span>) {
     let mut facts: Vec<Fact> = Vec::new();
-    let mut places = Vec::new();
+    let mut places: Vec<Span> = Vec::new();
+    let mut seen: BTreeMap<Fact, Span> = BTreeMap::new();
     let Some(node) = node else { return (facts, places) };
     for item in reader.list(node, "a list of facts, such as `[monit stopped]`").unwrap_or_default() {
         let Some(word) = reader.word(item, "a fact", Templating::Refused) else { continue };
@@ -123,10 +133,22 @@ fn facts(reader: &mut Reader<'_>, node: Option<&Node<'_>>, table: &SystemTable) 
         if !declared(reader, &fact, word.span, table) {
             continue;
         }
-        if let Some(at) = facts.iter().position(|earlier| *earlier == fact) {
+        // Most lists are short, and are searched faster than a map is made.
+        let first = match facts.len() {
+            0..16 => facts.iter().position(|earlier| *earlier == fact).map(|at| places[at]),
+            16 => {
+                seen = facts.iter().cloned().zip(places.iter().copied()).collect();
+                seen.get(&fact).copied()
+            }
+            _ => seen.get(&fact).copied(),
+        };
+        if let Some(first) = first {
             let diagnostic = Diagnostic::error(code::TWICE, format!("the fact `{fact}` stands in the list twice"));
-            reader.report(diagnostic.at(word.span, "the second").related(places[at], "the first"));
+            reader.report(diagnostic.at(word.span, "the second").related(first, "the first"));
             continue;
+        }
+        if facts.len() >= 16 {
+            seen.insert(fact.clone(), word.span);
         }
         facts.push(fact);
         places.push(word.span);

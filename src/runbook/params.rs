@@ -61,6 +61,9 @@ const RESERVED: [&str; 18] = [
     "set", "true", "with",
 ];
 
+/// How many parameters a runbook may have.
+pub const MOST: usize = 256;
+
 /// What the names of parameters must look like, in words.
 pub const NAME_RULE: &str = "lower-case letters, digits and `_`, beginning with a letter, at most 63 characters";
 
@@ -197,8 +200,13 @@ impl Given {
 
 /// Reads the section `params`.
 pub(super) fn declare(reader: &mut Reader<'_>, node: &Node<'_>) -> Vec<Declared> {
-    let mut declared = Vec::new();
+    let mut declared: Vec<Declared> = Vec::new();
     for entry in reader.mapping(node, "a mapping from names to parameters").unwrap_or_default() {
+        if declared.len() == MOST {
+            let diagnostic = Diagnostic::error(code::TOO_BIG, format!("a runbook has at most {MOST} parameters"));
+            reader.report(diagnostic.at(entry.key_span, "this is one too many"));
+            break;
+        }
         if let Err(message) = checked_name(&entry.key) {
             reader.report(Diagnostic::error(code::NAME, message).at(entry.key_span, "not a name"));
         }

@@ -11,6 +11,9 @@ use super::yaml::{Content, Entry, Node, Style};
 use super::{code, duration};
 use crate::diagnostic::{Diagnostic, Problems, Source, Span, quoted, suggest};
 
+/// The longest text that is shown to people or names something, in bytes.
+pub(super) const LONGEST_TEXT: usize = 4096;
+
 /// What the file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -170,6 +173,9 @@ impl Reader<'_> {
 
     /// A scalar, rendered where its place allows that. `what` says what was expected, with its article.
     pub(super) fn word<'n>(&mut self, node: &'n Node<'n>, what: &str, templating: Templating) -> Option<Word<'n>> {
+        if self.problems.is_full() {
+            return None;
+        }
         let scalar = match &node.content {
             Content::Scalar(scalar) => scalar,
             Content::Reported => return None,
@@ -260,11 +266,15 @@ impl Reader<'_> {
         self.word(node, what, Templating::Plain).map(|word| word.text.into_owned()).unwrap_or_default()
     }
 
-    /// A text that is rendered and must not be empty.
+    /// A text that is rendered, must not be empty, and is of bounded length.
     pub(super) fn filled_text(&mut self, node: &Node<'_>, what: &str) -> String {
         let Some(word) = self.word(node, what, Templating::Plain) else { return String::new() };
         if word.certainty == Certainty::Known && word.text.trim().is_empty() {
             self.wrong_value(word.span, format!("expected {what}, found an empty text"), "");
+        }
+        if word.text.len() > LONGEST_TEXT {
+            let message = format!("expected {what} of at most {LONGEST_TEXT} bytes, found {}", word.text.len());
+            self.wrong_value(word.span, message, "put long texts into a file, and name the file here");
         }
         word.text.into_owned()
     }

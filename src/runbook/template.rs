@@ -16,6 +16,8 @@ use crate::diagnostic::suggest;
 pub const LONGEST: usize = 64 << 10;
 /// The longest text that a template may become, in bytes: the longest argument that Linux takes.
 pub const LONGEST_RENDERED: usize = 128 << 10;
+/// How many different templates one file may hold.
+pub const MOST: usize = 50_000;
 /// Instructions that one rendering may take.
 const FUEL: u64 = 50_000;
 /// The filters that templates have.
@@ -143,6 +145,14 @@ impl Templates {
     pub fn render(&mut self, text: &str) -> Result<Rendered, Vec<Mistake>> {
         if let Some(known) = self.cache.get(text) {
             return known.clone();
+        }
+        if self.cache.len() == MOST {
+            return Err(vec![Mistake {
+                kind: MistakeKind::Template,
+                message: format!("there are more than {MOST} different templates"),
+                range: None,
+                help: Some("split the runbook".to_owned()),
+            }]);
         }
         let rendered = self.render_afresh(text);
         self.cache.insert(text.to_owned(), rendered.clone());
@@ -373,6 +383,14 @@ impl Part {
         }
         None
     }
+}
+
+/// The first word of its own between the delimiters of a template that `wanted` wants.
+pub fn first_word(text: &str, wanted: impl Fn(&str) -> bool) -> Option<&str> {
+    Parts::new(text).find_map(|part| {
+        let words = text[part.range].split(|c: char| !(c.is_alphanumeric() || c == '_'));
+        words.into_iter().find(|word| wanted(word))
+    })
 }
 
 /// Where a name stands as a word of its own between the delimiters of a template.

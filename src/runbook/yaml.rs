@@ -16,6 +16,9 @@ use crate::diagnostic::{Diagnostic, Problems, Source, Span, quoted};
 pub const DEEPEST: usize = 64;
 /// How many values, keys included, a file may hold.
 pub const MOST_NODES: usize = 400_000;
+/// How many commas, colons and brackets a file may hold. The parser keeps a whole bracketed value in memory before it hands
+/// out the first part of it, so that [`MOST_NODES`] alone would come too late.
+pub const MOST_MARKS: usize = 320_000;
 
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +99,17 @@ pub fn parse<'a>(source: &'a Source, problems: &mut Problems) -> Option<Node<'a>
     let text = source.text();
     if let Some(unfit) = unfit_character(text) {
         problems.push(unfit);
+        return None;
+    }
+    let marks = text.bytes().filter(|b| matches!(b, b',' | b':' | b'[' | b']' | b'{' | b'}')).count();
+    if marks > MOST_MARKS {
+        problems.push(
+            Diagnostic::error(
+                code::TOO_BIG,
+                format!("the file holds more than {MOST_MARKS} commas, colons and brackets"),
+            )
+            .help("split it, and move data into files of its own"),
+        );
         return None;
     }
     let base = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
@@ -253,6 +267,7 @@ impl<'a> Builder<'a, '_> {
                         ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => Style::Quoted,
                         ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
                     };
+                    self.refuse_doubtful(&text, style, span);
                     self.scalar(Scalar { text, style }, span);
                 }
                 Event::SequenceStart(anchor, tag) => {
@@ -264,6 +279,9 @@ impl<'a> Builder<'a, '_> {
                     self.open(Open::Mapping { entries: Vec::new(), key: Key::None }, span);
                 }
                 Event::SequenceEnd | Event::MappingEnd => self.close(span),
+            }
+            if self.problems.is_full() {
+                return Outcome::Stopped;
             }
             if self.stack.len() > DEEPEST {
                 self.too_deep(span);
@@ -278,6 +296,33 @@ impl<'a> Builder<'a, '_> {
             }
         }
         Outcome::Complete
+    }
+
+    /// What some parsers of YAML take and others do not: a plain text that begins with a sign that means something, and a tab
+    /// anywhere but in quoted texts, blocks and comments.
+    fn refuse_doubtful(&mut self, text: &str, style: Style, span: Span) {
+        if style == Style::Block {
+            return;
+        }
+        if style == Style::Plain && text.starts_with(['|', '>', '@', '`', '%', '&', '*', '!', '?', ':']) {
+            let diagnostic = Diagnostic::error(code::SYNTAX, "a text that begins with this sign must be in quotes");
+            self.problems.push(diagnostic.at(Span::new(span.start, span.start + 1), "here"));
+            return;
+        }
+        let before = self.text[..span.start].len() - self.text[..span.start].trim_end_matches([' ', '\t']).len();
+        let rest = &self.text[span.end..];
+        let after = rest.len() - rest.trim_start_matches([' ', '\t']).len();
+        let after = if rest[after..].starts_with(['\n', '\r', '#']) { 0 } else { after };
+        let inner = if style == Style::Plain { span.end } else { span.start };
+        let places = [span.start - before..span.start, span.start..inner, span.end..span.end + after];
+        let found = places.into_iter().find_map(|range| {
+            let start = range.start;
+            self.text[range].find('\t').map(|at| start + at)
+        });
+        if let Some(at) = found {
+            let diagnostic = Diagnostic::error(code::SYNTAX, "a tab stands where YAML needs spaces");
+            self.problems.push(diagnostic.at(Span::new(at, at + 1), "this is a tab").help("use spaces"));
+        }
     }
 
     fn too_deep(&mut self, span: Span) {

@@ -7,12 +7,14 @@ use std::time::Duration;
 use super::super::code;
 use super::super::model::{Action, Confirm, IfEnsured, Leftovers, RunAction, ScriptAction, Setting, Step, Text};
 use super::super::read::{Certainty, Fields, Keys, Reader, Templating};
-use super::super::template::{Binding, word_in_template};
+use super::super::template::{Binding, first_word, word_in_template};
 use super::super::yaml::{Content, Node};
 use super::{StepPlaces, SystemTable, argv, facts, unique_ids, variable_name};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::id::StepId;
 
+/// How many bytes of parameters all scripts of a runbook may be given together.
+const MOST_GIVEN: usize = 16 << 20;
 /// How long an action may take where nothing else is given.
 const TIMEOUT: Duration = Duration::from_secs(600);
 /// The same for a manual step: a person may have to walk.
@@ -80,7 +82,24 @@ pub(super) fn lower(
     let mut steps = Vec::with_capacity(items.len());
     let mut places = Vec::with_capacity(items.len());
     let mut ids = Vec::with_capacity(items.len());
+    let each: usize = scripts.iter().map(|(name, value)| name.len() + value.len() + size_of::<(String, Text)>()).sum();
+    let mut left = MOST_GIVEN;
+    let none = BTreeMap::new();
     for item in items {
+        let is_script = matches!(&item.content, Content::Mapping(entries) if entries.iter().any(|e| e.key == "script"));
+        let scripts = match (is_script, left.checked_sub(each)) {
+            (true, Some(rest)) => {
+                left = rest;
+                scripts
+            }
+            (true, None) => {
+                let message = format!("the parameters of all scripts together take more than {} MiB", MOST_GIVEN >> 20);
+                let diagnostic = Diagnostic::error(code::TOO_BIG, message);
+                reader.report(diagnostic.at(reader.first_line(item.span), "here it is too much"));
+                break;
+            }
+            (false, _) => &none,
+        };
         if let Some((step, place, id)) = step(reader, item, table, scripts) {
             steps.push(step);
             places.push(place);
@@ -245,11 +264,10 @@ fn script(reader: &mut Reader<'_>, node: &Node<'_>) -> String {
         return text;
     }
     let raw = reader.source.slice(node.span);
-    let inserted = reader.templates.bindings().iter().find_map(|(name, binding)| {
-        word_in_template(&text, name)?;
+    let inserted = first_word(&text, |word| reader.templates.binding(word).is_some()).map(|name| {
         let place = word_in_template(raw, name)
             .map_or(node.span, |range| Span::new(node.span.start + range.start, node.span.start + range.end));
-        Some((name.clone(), place, *binding == Binding::Secret))
+        (name, place, reader.templates.binding(name) == Some(&Binding::Secret))
     });
     let diagnostic = match inserted {
         Some((name, place, false)) => {

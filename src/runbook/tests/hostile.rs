@@ -88,3 +88,29 @@ fn hostile_files_are_errors_in_bounded_time() {
         assert!(begun.elapsed() < MOST_TIME, "{what} took {:?}", begun.elapsed());
     }
 }
+
+/// Each bound that keeps a runbook small, just passed.
+#[test]
+fn every_bound_on_the_size_of_a_runbook_is_kept() {
+    let step = "steps: [{id: one, run: [ls]}]\n";
+    let params: String = (0..257).map(|at| format!("  p{at}: {{type: int, default: 1}}\n")).collect();
+    let labels: String = (0..33).map(|at| format!("  l{at}: x\n")).collect();
+    let scripts: String = (0..300).map(|at| format!("- {{id: s{at}, script: ls}}\n")).collect();
+    let long = "x".repeat(4097);
+    let cases = [
+        (format!("params:\n{params}{step}"), "a runbook has at most 256 parameters"),
+        (format!("labels:\n{labels}{step}"), "a runbook has at most 32 labels"),
+        (format!("labels: {{a: {}}}\n{step}", &long[..257]), "a runbook has at most 32 labels"),
+        (format!("title: {long}\n{step}"), "expected a title of at most 4096 bytes, found 4097"),
+        (
+            format!("params: {{a: {{type: string, default: {}}}}}\nsteps:\n{scripts}", "x".repeat(60_000)),
+            "the parameters of all scripts together take more than 16 MiB",
+        ),
+        (format!("title: \"{}\"\n{step}", ",".repeat(320_000)), "more than 320000 commas, colons and brackets"),
+    ];
+    for (body, expected) in cases {
+        let source = Source::new("big.yaml", format!("interlock: 1\nname: a\n{body}"));
+        let mistakes = check(&source, &Given::nothing()).expect_err(expected);
+        assert!(mistakes.iter().any(|mistake| mistake.message.contains(expected)), "{expected}: {mistakes:?}");
+    }
+}

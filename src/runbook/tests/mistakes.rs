@@ -964,3 +964,22 @@ fn e0504_a_state_between_two_others() {
       = help: add steps between them that ensure each state before it is required
     "#);
 }
+
+#[test]
+fn e0105_what_parsers_of_yaml_read_differently() {
+    assert_snapshot!(refused(&with_step("run: [ls, |a]\ncwd:\t/tmp"), &[]), @r#"
+    error[E0105]: a text that begins with this sign must be in quotes
+      --> runbook.yaml:11:13
+       |
+    11 |   run: [ls, |a]
+       |             ^ here
+
+    error[E0105]: a tab stands where YAML needs spaces
+      --> runbook.yaml:12:7
+       |
+    12 |   cwd:    /tmp
+       |       ^^^^ this is a tab
+       |
+       = help: use spaces
+    "#);
+}

@@ -155,7 +155,14 @@ fn a_second_parser_reads_the_example_alike() {
 }
 
 proptest! {
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(1000))]
+    // The same damage at every run, so that a rare difference between two parsers is not met on some unlucky day only;
+    // other damage is tried by changing the seed.
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        cases: 1000,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(1),
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn a_damaged_runbook_never_makes_the_checker_panic(edits in prop::collection::vec(edit(), 1..6)) {
