@@ -18,7 +18,7 @@ pub const DEEPEST: usize = 64;
 pub const MOST_NODES: usize = 400_000;
 /// How many commas, colons and brackets a file may hold. The parser keeps a whole bracketed value in memory before it hands
 /// out the first part of it, so that [`MOST_NODES`] alone would come too late.
-pub const MOST_MARKS: usize = 320_000;
+pub const MOST_MARKS: usize = 300_000;
 
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
