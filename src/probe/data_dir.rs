@@ -11,7 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstat, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, statat};
 use rustix::io::Errno;
 
 use super::Depth;
@@ -28,18 +28,22 @@ const FILES_COMPARED: usize = 200_000;
 /// Looks at who uses the directory. A quick look only tells whether a server stands in it; where none does, it goes on to the thorough
 /// one if the directory is to be in use, and is content if it is to be free.
 pub(super) fn look(probe: &DataDirProbe, view: &View, depth: Depth<'_>) -> Look {
+    if let Depth::Quick(table) = depth {
+        let identity = match identity_of(&probe.path) {
+            Ok(identity) => identity,
+            Err(why) => return Look::unknown(why),
+        };
+        if let Some(words) = server_standing_in(probe, identity, table) {
+            return Look::told(probe.state == DataDirState::InUse, words);
+        }
+        if probe.state == DataDirState::Free {
+            return Look::holds(format!("no {} stands in {}", either(&probe.server), shown_path(&probe.path)));
+        }
+    }
     let place = match Place::open(&probe.path) {
         Ok(place) => place,
         Err(why) => return Look::unknown(why),
     };
-    if let Depth::Quick(table) = depth {
-        if let Some(words) = server_standing_in(probe, &place, table) {
-            return Look::told(probe.state == DataDirState::InUse, words);
-        }
-        if probe.state == DataDirState::Free {
-            return Look::holds(format!("no {} stands in {}", either(&probe.server), place.shown));
-        }
-    }
     match Survey::of(probe, view, &place) {
         Ok(survey) => survey.look(probe, view, &place),
         Err(errno) => {
@@ -56,26 +60,51 @@ pub(super) fn is_server(probe: &DataDirProbe, exe: &[u8]) -> bool {
 
 /// A server process that stands in the directory, for waiting on its end.
 pub(super) fn one_standing_in(probe: &DataDirProbe, table: &Table) -> Option<u32> {
-    let place = Place::open(&probe.path).ok()?;
-    standing_in(probe, &place, table)
+    standing_in(probe, identity_of(&probe.path).ok()?, table)
 }
 
-fn server_standing_in(probe: &DataDirProbe, place: &Place, table: &Table) -> Option<String> {
-    let pid = standing_in(probe, place, table)?;
+fn server_standing_in(probe: &DataDirProbe, identity: (u64, u64), table: &Table) -> Option<String> {
+    let pid = standing_in(probe, identity, table)?;
     let proc_dir = procfs::open().ok()?;
     let program = match Process::open(&proc_dir, pid) {
         Seen::Is(mut process) => shown_program(&process.exe()),
         Seen::Gone | Seen::Hidden(_) => either(&probe.server),
     };
-    Some(format!("pid {pid} {program} stands in {}", place.shown))
+    Some(format!("pid {pid} {program} stands in {}", shown_path(&probe.path)))
 }
 
-fn standing_in(probe: &DataDirProbe, place: &Place, table: &Table) -> Option<u32> {
+fn standing_in(probe: &DataDirProbe, identity: (u64, u64), table: &Table) -> Option<u32> {
+    let candidates = table.candidates(|exe, _| is_server(probe, exe));
+    if candidates.is_empty() {
+        return None;
+    }
     let proc_dir = procfs::open().ok()?;
-    table.candidates(|exe, _| is_server(probe, exe)).into_iter().find(|pid| {
-        statat(&proc_dir, format!("{pid}/cwd"), AtFlags::empty())
-            .is_ok_and(|facts| procfs::identity(&facts) == place.identity)
+    candidates.into_iter().find(|pid| {
+        let cwd = statat(&proc_dir, format!("{pid}/cwd"), AtFlags::empty());
+        cwd.is_ok_and(|facts| procfs::identity(&facts) == identity)
     })
+}
+
+/// The device and inode of the directory.
+fn identity_of(path: &Path) -> Result<(u64, u64), String> {
+    match statat(CWD, path, AtFlags::empty()) {
+        Ok(facts) if FileType::from_raw_mode(facts.st_mode) == FileType::Directory => Ok(procfs::identity(&facts)),
+        Ok(_) => Err(no_place(path, Errno::NOTDIR)),
+        Err(errno) => Err(no_place(path, errno)),
+    }
+}
+
+fn no_place(path: &Path, errno: Errno) -> String {
+    let shown = shown_path(path);
+    match errno {
+        Errno::NOENT => format!("the directory {shown} is not there, so who uses it cannot be told"),
+        Errno::NOTDIR => format!("{shown} is not a directory, so who uses it cannot be told"),
+        errno => format!("the directory {shown} cannot be opened ({errno}), so who uses it cannot be told"),
+    }
+}
+
+fn shown_path(path: &Path) -> String {
+    bounded(&path.display().to_string(), 200)
 }
 
 /// The directory, opened: what tells it from others, and where it lies.
@@ -89,14 +118,9 @@ struct Place {
 
 impl Place {
     fn open(path: &Path) -> Result<Self, String> {
-        let shown = bounded(&path.display().to_string(), 200);
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let opened = openat(CWD, path, flags, Mode::empty()).and_then(|dir| Ok((fstat(&dir)?, dir)));
-        let (facts, dir) = opened.map_err(|errno| match errno {
-            Errno::NOENT => format!("the directory {shown} is not there, so who uses it cannot be told"),
-            Errno::NOTDIR => format!("{shown} is not a directory, so who uses it cannot be told"),
-            errno => format!("the directory {shown} cannot be opened ({errno}), so who uses it cannot be told"),
-        })?;
+        let (facts, dir) = opened.map_err(|errno| no_place(path, errno))?;
         let real = fs::read_link(format!("/proc/self/fd/{}", dir.as_raw_fd()));
         let real = real.map_err(|error| format!("/proc/self cannot be read ({error}), so nothing can be told"))?;
         let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -105,7 +129,14 @@ impl Place {
         paths.extend(inside.iter().flat_map(|inside| mounts::paths_to(&mountinfo, inside)));
         paths.sort();
         paths.dedup();
-        Ok(Self { shown, identity: procfs::identity(&facts), paths, inside })
+        Ok(Self { shown: shown_path(path), identity: procfs::identity(&facts), paths, inside })
+    }
+}
+
+impl Place {
+    /// Whether one of its paths is below /dev, as that of a RAM disk may be.
+    fn is_in_dev(&self) -> bool {
+        self.inside.is_none() || self.paths.iter().any(|path| path.starts_with("/dev"))
     }
 }
 
@@ -184,10 +215,9 @@ impl Survey {
             Seen::Gone => return,
             Seen::Hidden(errno) => self.untold.push(format!("the working directory of pid {pid} is hidden ({errno})")),
         }
-        let paths = namespaces.paths(process);
         let mut used = None;
         let read = process.open_files(|_, path| {
-            if mounts::is_at_or_below(path, &paths) {
+            if namespaces.is_at_or_below(process, path) {
                 used = Some(bounded(&String::from_utf8_lossy(path), 160));
                 return Onward::Stop;
             }
@@ -218,10 +248,9 @@ impl Survey {
         if process.cwd() == Seen::Is(place.identity) {
             self.bystanders.push(format!("pid {pid} {}", shown_program(exe)));
         }
-        let paths = namespaces.paths(process);
         let mut written = None;
         let read = process.open_files(|descriptor, path| {
-            if !mounts::is_at_or_below(path, &paths) {
+            if !namespaces.is_at_or_below(process, path) {
                 return Onward::Go;
             }
             match process.is_open_for_writing(descriptor) {
@@ -237,6 +266,8 @@ impl Survey {
             }
         });
         match (written, read) {
+            // It may have been taken into the step's tree just now.
+            (Some(_), _) if view.is_own(pid) => {}
             (Some(path), _) => {
                 self.writers.push(format!("pid {pid} {} has {path} open for writing", shown_program(exe)));
             }
@@ -353,25 +384,40 @@ struct Namespaces<'a> {
     place: &'a Place,
     own: Option<PathBuf>,
     known: HashMap<Vec<u8>, Vec<PathBuf>>,
+    /// The process that was asked about last, and its namespace; none where that is ours or hidden.
+    last: Option<(u32, Option<Vec<u8>>)>,
 }
 
 impl<'a> Namespaces<'a> {
     fn new(place: &'a Place) -> Self {
-        Self { place, own: fs::read_link("/proc/self/ns/mnt").ok(), known: HashMap::new() }
+        Self { place, own: fs::read_link("/proc/self/ns/mnt").ok(), known: HashMap::new(), last: None }
     }
 
-    /// The paths by which this process's links may show the directory.
-    fn paths(&mut self, process: &Process) -> Vec<PathBuf> {
-        let (Seen::Is(namespace), Some(inside)) = (process.mount_namespace(), &self.place.inside) else {
-            return self.place.paths.clone();
-        };
-        if self.own.as_deref() == Some(&procfs::path_of(&namespace)) {
-            return self.place.paths.clone();
+    /// Whether a path, as a link of this process gives it, is the directory or lies below it.
+    fn is_at_or_below(&mut self, process: &Process, path: &[u8]) -> bool {
+        // Most open files are devices, and need no further look.
+        if path.starts_with(b"/dev/") && !self.place.is_in_dev() {
+            return false;
         }
-        let known = self.known.entry(namespace).or_insert_with(|| match process.mounts() {
+        if self.last.as_ref().is_none_or(|(pid, _)| *pid != process.pid) {
+            self.last = Some((process.pid, self.foreign_namespace(process)));
+        }
+        let Some((_, Some(namespace))) = &self.last else {
+            return mounts::is_at_or_below(path, &self.place.paths);
+        };
+        self.known.get(namespace).is_some_and(|paths| mounts::is_at_or_below(path, paths))
+    }
+
+    /// The mount namespace of a process, made known, if it is not ours.
+    fn foreign_namespace(&mut self, process: &Process) -> Option<Vec<u8>> {
+        let (Seen::Is(namespace), Some(inside)) = (process.mount_namespace(), &self.place.inside) else { return None };
+        if self.own.as_deref() == Some(&procfs::path_of(&namespace)) {
+            return None;
+        }
+        self.known.entry(namespace.clone()).or_insert_with(|| match process.mounts() {
             Seen::Is(mountinfo) => mounts::paths_to(&mountinfo, inside),
             Seen::Gone | Seen::Hidden(_) => Vec::new(),
         });
-        known.clone()
+        Some(namespace)
     }
 }

@@ -11,7 +11,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat, openat, readlinkat_raw, statat};
 use rustix::io::Errno;
 
-/// `PF_KTHREAD` in the flags of /proc/<pid>/stat: a thread of the kernel (include/linux/sched.h).
+/// `PF_KTHREAD` in the flags of `/proc/<pid>/stat`: a thread of the kernel (include/linux/sched.h).
 const KERNEL_THREAD: u64 = 0x0020_0000;
 
 /// What reading something of a process gave.
@@ -268,6 +268,11 @@ impl Process {
         let fields = String::from_utf8_lossy(text.get(after_name..)?).into_owned();
         let fields: Vec<&str> = fields.split(' ').collect();
         Some((*fields.first()?.as_bytes().first()?, fields.get(6)?.parse().ok()?, fields.get(17)?.parse().ok()?))
+    }
+
+    /// Whether it is a thread of the kernel.
+    pub(super) fn is_kernel_thread(&self) -> bool {
+        self.stat_fields().is_some_and(|(_, flags, _)| flags & KERNEL_THREAD != 0)
     }
 
     fn has_no_program(&self) -> bool {

@@ -15,7 +15,9 @@ use super::procfs::{self, Process, Seen};
 pub(super) enum Exe {
     /// Its path as the kernel gives it, and its device and inode (zeros if they could not be read).
     File(Vec<u8>, (u64, u64)),
-    /// It has none that matters: a kernel thread, or it has ended.
+    /// It has none and never will: a thread of the kernel.
+    Never,
+    /// It has none now: it has ended, or is about to.
     None,
     /// It may not be read.
     Hidden,
@@ -25,9 +27,25 @@ struct Row {
     exe: Exe,
     /// The inode of its directory in `/proc`; another one means that the id was used again.
     inode: u64,
+    /// The poll at which it was first seen.
+    since: u64,
     /// The poll at which it was last seen.
     seen: u64,
 }
+
+/// How much a table reads anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Freshness {
+    /// Every executable. Without events there is no other way to learn that a process started another program.
+    All,
+    /// Those of young processes, and in turn a part of the others, since events tell of the rest.
+    Young,
+}
+
+/// For how many polls a process is young: a second, at 20 polls a second.
+const YOUNG: u64 = 20;
+/// In how many polls every executable is read anew: every 200 ms.
+const TURNS: u64 = 4;
 
 /// The executables of all processes.
 pub(super) struct Table {
@@ -48,18 +66,18 @@ impl Table {
             found: Vec::new(),
             buffer: Box::new(procfs::link_buffer()),
         };
-        table.update()?;
+        table.update(Freshness::All)?;
         Ok(table)
     }
 
-    /// Reads every executable anew.
-    pub(super) fn update(&mut self) -> Result<(), Errno> {
+    /// Takes in processes that came and went, and reads executables anew.
+    pub(super) fn update(&mut self, freshness: Freshness) -> Result<(), Errno> {
         self.poll += 1;
         let mut found = std::mem::take(&mut self.found);
         found.clear();
         procfs::numbered(&self.proc_dir, |pid, inode| found.push((pid, inode)))?;
         for &(pid, inode) in &found {
-            self.update_one(pid, inode);
+            self.update_one(pid, inode, freshness);
         }
         self.found = found;
         let poll = self.poll;
@@ -71,14 +89,14 @@ impl Table {
     pub(super) fn update_at(&mut self, pid: u32) {
         let known = self.rows.get(&pid).map_or(0, |row| row.inode);
         self.rows.entry(pid).and_modify(|row| row.inode = u64::MAX);
-        self.update_one(pid, known);
+        self.update_one(pid, known, Freshness::All);
     }
 
     /// The processes whose executable `wanted` says yes to, and those that may not be read.
     pub(super) fn candidates(&self, wanted: impl Fn(&[u8], (u64, u64)) -> bool) -> Vec<u32> {
         let matches = |row: &Row| match &row.exe {
             Exe::File(path, file) => wanted(path, *file),
-            Exe::None => false,
+            Exe::None | Exe::Never => false,
             Exe::Hidden => true,
         };
         self.rows.iter().filter(|(_, row)| matches(row)).map(|(&pid, _)| pid).collect()
@@ -89,11 +107,11 @@ impl Table {
         match &self.rows.get(&pid)?.exe {
             Exe::File(path, _) => Some(path),
             Exe::Hidden => Some(&[]),
-            Exe::None => None,
+            Exe::None | Exe::Never => None,
         }
     }
 
-    fn update_one(&mut self, pid: u32, inode: u64) {
+    fn update_one(&mut self, pid: u32, inode: u64, freshness: Freshness) {
         let poll = self.poll;
         let mut path = [0_u8; 16];
         let link_path = link_path(pid, &mut path);
@@ -102,14 +120,16 @@ impl Table {
             && row.inode == inode
         {
             row.seen = poll;
-            if row.exe == Exe::None {
-                // Neither a kernel thread nor a zombie starts a program.
+            let waits = freshness == Freshness::Young
+                && poll.saturating_sub(row.since) > YOUNG
+                && u64::from(pid) % TURNS != poll % TURNS;
+            if row.exe == Exe::Never || waits {
                 return;
             }
             match procfs::link(&self.proc_dir, link_path, self.buffer.as_mut_slice()) {
                 Seen::Is(read) => match &row.exe {
                     Exe::File(known, _) if known == read => {}
-                    Exe::File(..) | Exe::Hidden | Exe::None => {
+                    Exe::File(..) | Exe::Hidden | Exe::None | Exe::Never => {
                         row.exe = Exe::File(read.to_vec(), file_of(&self.proc_dir, link_path));
                     }
                 },
@@ -123,7 +143,7 @@ impl Table {
             Seen::Is(read) => Exe::File(read.to_vec(), file_of(&self.proc_dir, link_path)),
             Seen::Gone | Seen::Hidden(_) => closer_look(&self.proc_dir, pid),
         };
-        self.rows.insert(pid, Row { exe, inode, seen: poll });
+        self.rows.insert(pid, Row { exe, inode, since: poll, seen: poll });
     }
 }
 
@@ -146,6 +166,7 @@ fn closer_look(proc_dir: &OwnedFd, pid: u32) -> Exe {
             };
             Exe::File(path, file)
         }
+        Seen::Gone if process.is_kernel_thread() => Exe::Never,
         Seen::Gone => Exe::None,
         Seen::Hidden(_) => Exe::Hidden,
     }

@@ -90,14 +90,10 @@ impl Connector {
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => return drained,
-                Err(_) => {
-                    // ENOBUFS is the kernel's word for lost events; after any other error nothing is sure either. The error is told once,
-                    // so reading goes on until the queue is empty, unless nothing comes any more.
-                    if drained.loss == Loss::Some && drained.pids.is_empty() {
-                        return drained;
-                    }
-                    drained.loss = Loss::Some;
-                }
+                // ENOBUFS is the kernel's word for lost events, said once; what still waits is read. After any other error nothing is
+                // sure either; should it come again, there is no more to read.
+                Err(_) if drained.loss == Loss::Some => return drained,
+                Err(_) => drained.loss = Loss::Some,
             }
         }
     }

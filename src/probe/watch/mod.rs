@@ -25,6 +25,8 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::fd::OwnedFd;
+use rustix::process::setpriority_process;
+use rustix::thread::gettid;
 
 use super::{View, look};
 use crate::history::event::{Sight, Verdict};
@@ -35,6 +37,9 @@ use state::{Inner, Source};
 
 /// How often the built-in probes are looked at.
 const PERIOD: Duration = Duration::from_millis(50);
+
+/// The scheduling priority of the watcher thread.
+const NICENESS: i32 = -10;
 
 /// How often a look is taken again because the watch saw a break meanwhile.
 const LOOKS: usize = 5;
@@ -224,6 +229,8 @@ fn watch(shared: &Shared) {
 }
 
 fn watch_until_stopped(shared: &Shared) {
+    // A step that takes all processors must not make its own watch late. Only root may; without, it is as quick as it can be.
+    setpriority_process(Some(gettid()), NICENESS).ok();
     let mut events: Vec<epoll::Event> = Vec::with_capacity(64);
     let mut next_poll = Instant::now() + PERIOD;
     let mut next_wake = next_poll;

@@ -19,7 +19,7 @@ use crate::history::event::{Sight, Verdict};
 use crate::id::Fact;
 use crate::probe::View;
 use crate::probe::evidence::Look;
-use crate::probe::table::Table;
+use crate::probe::table::{Freshness, Table};
 use crate::runbook::model::{Probe, State};
 
 /// How long a server that was just started is looked at more often, since it takes some time to get to its directory.
@@ -206,7 +206,7 @@ impl Inner {
         let woke_at = Instant::now();
         let mut notices = self.drain(woke_at);
         let hold = self.next_number();
-        self.table.update().ok();
+        self.table.update(Freshness::All).ok();
         let Some(watched) = self.facts.get_mut(fact) else {
             let evidence = "its watch is not armed; this is a mistake of the program".to_owned();
             let sight = Sight { fact: fact.clone(), verdict: Verdict::Unknown, evidence };
@@ -352,7 +352,8 @@ impl Inner {
             return notices;
         }
         // Where `/proc` cannot be read, every look that needs it says so itself.
-        self.table.update().ok();
+        let freshness = if self.connector.is_some() { Freshness::Young } else { Freshness::All };
+        self.table.update(freshness).ok();
         self.watch_folders();
         let told_by = "the poll every 50 ms";
         for (fact, watched) in &mut self.facts {
@@ -382,7 +383,7 @@ impl Inner {
                 self.program_started(pid, woke_at, &mut notices);
             }
             if drained.loss == Loss::Some {
-                self.table.update().ok();
+                self.table.update(Freshness::All).ok();
                 let why = "process events came faster than they could be read";
                 notices.extend(self.blind_where(why, woke_at, Part::concerns_processes));
             }
@@ -404,7 +405,7 @@ impl Inner {
             // until the next poll, which listens again.
             self.hearing = Hearing::Muted;
             epoll::modify(&*self.epoll, &self.places, Source::Places.data(), EventFlags::empty()).ok();
-            self.table.update().ok();
+            self.table.update(Freshness::All).ok();
             for part in self.facts.values_mut().flat_map(|watched| &mut watched.parts) {
                 part.ask_for_survey();
             }
