@@ -89,8 +89,6 @@ enum Message {
 }
 
 struct Running {
-    /// When its time is up.
-    deadline: Option<Instant>,
     /// Why it was told to end.
     told: Option<Ending>,
 }
@@ -110,6 +108,8 @@ struct Driver {
     containment: Containment,
     prepared: Option<Result<Option<launch::Prepared>, String>>,
     running: Option<Running>,
+    /// When the open step has taken its whole time.
+    time_is_up: Option<Instant>,
     question: Option<prompt::Withdraw>,
     secrets: launch::Secrets,
     programs: Programs,
@@ -166,6 +166,7 @@ pub fn carry_out(
         containment,
         prepared: None,
         running: None,
+        time_is_up: None,
         question: None,
         secrets,
         programs: Programs::default(),
@@ -238,7 +239,7 @@ impl Driver {
 
     /// Waits for a message. None if something else was to be done first, and was.
     fn next(&mut self) -> Result<Option<Message>, LogError> {
-        let time_is_up = self.running.as_ref().and_then(|running| running.deadline);
+        let time_is_up = self.time_is_up;
         let gather = (!self.pending.is_empty()).then(|| Instant::now() + GATHER);
         let until = [time_is_up, gather].into_iter().flatten().min();
         let message = match until {
@@ -250,9 +251,7 @@ impl Driver {
             Err(RecvTimeoutError::Timeout) => {
                 self.sync()?;
                 if time_is_up.is_some_and(|deadline| deadline <= Instant::now()) {
-                    if let Some(running) = &mut self.running {
-                        running.deadline = None;
-                    }
+                    self.time_is_up = None;
                     self.handle(Input::TimeIsUp)?;
                 }
                 Ok(None)
@@ -339,7 +338,7 @@ impl Driver {
             return;
         };
         running.told = Some(ending.clone());
-        running.deadline = None;
+        self.time_is_up = None;
         match grace {
             Some(grace) => control.terminate(grace),
             None => control.kill(),
@@ -356,7 +355,10 @@ impl Driver {
                 }
                 self.looker.look(Job::Prepare { requires, hold, ensures });
             }
-            Effect::Ask { step, question, ask, expect } => self.ask(&step, question, &ask, expect),
+            Effect::Ask { step, question, ask, expect, within } => {
+                self.time_is_up = within.and_then(|within| Instant::now().checked_add(within));
+                self.ask(&step, question, &ask, expect);
+            }
             Effect::Start { step, attempt } => self.start(step, attempt),
             Effect::Await { facts, hold, within } => self.looker.look(Job::Await { facts, hold, within }),
             Effect::LetGo => {
@@ -428,7 +430,8 @@ impl Driver {
             // A held fact broke just now; its message is in the inbox and ends the step, which has not begun.
             None => {}
             Some(Ok(())) => {
-                self.running = Some(Running { deadline: Instant::now().checked_add(step.timeout), told: None });
+                self.time_is_up = Instant::now().checked_add(step.timeout);
+                self.running = Some(Running { told: None });
             }
             Some(Err(reason)) => self.post(Input::Ended {
                 ending: Ending::NotStarted { reason },
@@ -477,6 +480,7 @@ impl Driver {
 
     fn step_ended(&mut self, ended: Ended) -> Result<(), LogError> {
         self.guard.acted();
+        self.time_is_up = None;
         self.say_unshown();
         let told = self.running.take().and_then(|running| running.told);
         let End { ending, took, output, leftovers } = launch::end_of(ended, told, self.run.home.path());

@@ -64,7 +64,12 @@ fn show(global: &Global, kind: &Kind) -> Result<(), Failure> {
         text.push_str(&format!("    {:<10} {}\n", name.as_str(), escape_line(help)));
     }
     for param in &kind.params {
-        let default = param.default.as_deref().filter(|value| !value.is_empty()).map(|value| format!(" [default: {value}]")).unwrap_or_default();
+        let default = param
+            .default
+            .as_deref()
+            .filter(|value| !value.is_empty())
+            .map(|value| format!(" [default: {value}]"))
+            .unwrap_or_default();
         let help = param.help.as_deref().unwrap_or_default();
         text.push_str(&format!("      {}: {}{}\n", param.name, escape_line(help), escape_line(&default)));
     }

@@ -59,7 +59,7 @@ pub enum Input {
         /// What was seen last of each fact.
         ensures: Vec<Sight>,
     },
-    /// The open step has run for its whole `timeout`.
+    /// The open step has taken its whole `timeout`.
     TimeIsUp,
     /// A watch says that a held fact broke, or that it was blind. What was running is frozen already.
     Broke(Break),
@@ -168,6 +168,8 @@ pub enum Effect {
         ask: String,
         /// The only answer that counts, for a confirmation.
         expect: Option<String>,
+        /// How long the person has, for a manual task; then [`Input::TimeIsUp`].
+        within: Option<Duration>,
     },
     /// Start the action of the step that was just announced. Answered by [`Input::Ended`].
     Start {
@@ -397,7 +399,11 @@ impl Machine<'_> {
     }
 
     fn ask(&self, step: &Step, question: Question, ask: String, expect: Option<String>) -> Decision {
-        let effect = Effect::Ask { step: step.id.clone(), question, ask, expect };
+        let within = match question {
+            Question::Manual => Some(step.timeout),
+            Question::Confirm | Question::GoOn => None,
+        };
+        let effect = Effect::Ask { step: step.id.clone(), question, ask, expect, within };
         Decision { events: Vec::new(), effects: vec![effect] }
     }
 
@@ -567,11 +573,20 @@ impl Machine<'_> {
     }
 
     fn time_is_up(&self) -> Decision {
-        let Phase::Acting { .. } = self.state.phase else { return Decision::default() };
+        let Phase::Acting { step } = self.state.phase else { return Decision::default() };
         if self.being_ended() {
             return Decision::default();
         }
-        Decision { events: Vec::new(), effects: vec![Effect::Terminate(Ending::TimedOut)] }
+        match self.procedure.steps()[step].action {
+            Action::Run(_) | Action::Script(_) => {
+                Decision { events: Vec::new(), effects: vec![Effect::Terminate(Ending::TimedOut)] }
+            }
+            Action::Manual(_) | Action::Wait => {
+                let mut decision = self.action_over(step, Ending::TimedOut, Duration::ZERO, None, Vec::new());
+                decision.effects.insert(0, Effect::Withdraw);
+                decision
+            }
+        }
     }
 
     /// Whether the running step was told to end already.

@@ -305,7 +305,7 @@ proptest! {
                 0 => run.feed(broken(&fact(FACTS[usize::from(choice) % 4])))?,
                 1 if choice % 4 == 0 => run.feed(Input::Signal(StopSignal::Now("SIGINT")))?,
                 1 if choice % 4 == 1 => run.feed(Input::Signal(StopSignal::AfterStep("SIGHUP")))?,
-                2 if run.running => run.feed(Input::TimeIsUp)?,
+                2 => run.feed(Input::TimeIsUp)?,
                 _ => run.answer(choice)?,
             }
         }

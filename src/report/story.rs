@@ -80,7 +80,10 @@ impl Teller {
                     lines.push(format!("      its transcript is not complete: {}", escape_line(trouble)));
                 }
                 if !leftovers.is_empty() {
-                    lines.push(format!("      still running when its main process ended: {}", escape_line(&leftovers.join(", "))));
+                    lines.push(format!(
+                        "      still running when its main process ended: {}",
+                        escape_line(&leftovers.join(", "))
+                    ));
                 }
                 lines
             }
