@@ -357,10 +357,7 @@ impl<S: Storage> Writer<S> {
                     self.set_aside(length)?;
                     found = CaughtUp::Unfinished;
                 }
-                Tail::Damaged { line, offset, problem } => {
-                    let entry = self.head.at.seq;
-                    return Err(LogError::Damaged { path, line, offset, entry, problem });
-                }
+                Tail::Damaged { problem } => return Err(self.damaged(&problem)),
                 Tail::Written => return Err(self.damaged("the file changed while it was locked")),
             }
             if !self.is_newer_segment()? {
@@ -403,7 +400,6 @@ impl<S: Storage> Writer<S> {
         let mut lines =
             Lines::new(|buffer, offset| storage.read_at(&head.file, buffer, offset), head.at.offset, head.at.line);
         while let Some(raw) = lines.next().map_err(io_error("read", &path))? {
-            let (line, offset) = (raw.number, raw.offset);
             let Err(mismatch) = head.at.follow(&raw) else { continue };
             let read_at = |buffer: &mut [u8], offset| storage.read_at(&head.file, buffer, offset);
             let tail = judge(read_at, &head.at).map_err(io_error("read", &path))?;
@@ -412,7 +408,7 @@ impl<S: Storage> Writer<S> {
             }
             let all = storage.names().map_err(io_error("list", folder))?;
             let is_last = names::segments(&all).last().is_some_and(|first| names::segment(*first) == head.segment);
-            return Ok(if is_last { tail } else { Tail::Damaged { line, offset, problem: mismatch.to_string() } });
+            return Ok(if is_last { tail } else { Tail::Damaged { problem: mismatch.to_string() } });
         }
         Ok(Tail::Clean)
     }
@@ -604,6 +600,10 @@ fn head_at<S: Storage>(storage: &S, folder: &Path, at: Position) -> Result<Head<
     let path = folder.join(&segment);
     let file = storage.open(&segment).map_err(io_error("open", &path))?;
     let size = storage.size(&file).map_err(io_error("look at", &path))?;
+    if size == 0 {
+        let problem = "the file is empty, and a segment is made with all its room: it was cut off".to_owned();
+        return Err(LogError::Damaged { path, line: 1, offset: 0, entry: at.seq, problem });
+    }
     Ok(Head { segment, file, size, at })
 }
 

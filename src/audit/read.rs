@@ -166,7 +166,7 @@ impl Reader {
                         recorded: Recorded { line, entry: decoded.entry },
                     })));
                 }
-                Err(mismatch) => Some((raw.number, raw.offset, mismatch)),
+                Err(mismatch) => Some(mismatch),
             },
         };
         // Nothing more, or something else than the next entry. A writer may have been here in between, so look again: first
@@ -174,13 +174,13 @@ impl Reader {
         let newer = newer_segment(folder, at, &segment.name)?;
         let file = Arc::clone(&segment.file);
         let tail = judge_unlocked(|buffer, offset| read_at(&file, buffer, offset), at).map_err(io_error)?;
-        let damaged = |line, offset, problem| ReadError::Damaged { path: path(), line, offset, entry: at.seq, problem };
+        let damaged = |problem| ReadError::Damaged { path: path(), line, offset, entry: at.seq, problem };
         match (tail, newer) {
             (Tail::Written, _) => {
                 segment.lines = lines(&segment.file, at);
                 Ok(Next::Again)
             }
-            (Tail::Damaged { line, offset, problem }, _) => Err(damaged(line, offset, problem)),
+            (Tail::Damaged { problem }, _) => Err(damaged(problem)),
             (Tail::Torn { .. }, Newer::None) | (Tail::Clean, Newer::None) => Ok(Next::End),
             (Tail::Clean, Newer::Next) => {
                 *at = Position::start_of_segment(at.seq, at.prev.clone());
@@ -188,15 +188,12 @@ impl Reader {
                 Ok(Next::Again)
             }
             (Tail::Torn { .. }, Newer::Next | Newer::Later(_)) => {
-                let (line, offset, problem) = match mismatch {
-                    Some((line, offset, mismatch)) => (line, offset, mismatch.to_string()),
-                    None => (line, offset, "an unfinished entry, though a later segment follows".to_owned()),
-                };
-                Err(damaged(line, offset, problem))
+                let unfinished = || "an unfinished entry, though a later segment follows".to_owned();
+                Err(damaged(mismatch.map_or_else(unfinished, |mismatch| mismatch.to_string())))
             }
             (Tail::Clean, Newer::Later(first)) => {
                 let problem = format!("the next segment begins with entry {first}: entries are missing");
-                Err(damaged(line, offset, problem))
+                Err(damaged(problem))
             }
         }
     }

@@ -141,7 +141,10 @@ impl fmt::Display for Report {
         if self.more_failures > 0 {
             writeln!(f, "and {} more failures", self.more_failures)?;
         }
-        writeln!(f, "{} entries of {} runs in {} segments", self.entries, self.runs, self.segments)?;
+        let [entries, runs, segments] =
+            [(self.entries, "entry", "entries"), (self.runs, "run", "runs"), (self.segments, "segment", "segments")]
+                .map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }));
+        writeln!(f, "{entries} of {runs} in {segments}")?;
         if let (Some(first), Some(last)) = (&self.first_time, &self.last_time) {
             writeln!(f, "from {first} to {last}")?;
         }
@@ -155,7 +158,9 @@ impl fmt::Display for Report {
             )?;
         }
         match self.failures() {
-            0 => f.write_str("the log verifies: no entry is changed, missing, put in or out of order"),
+            0 if self.entries == 0 => f.write_str("the log is empty"),
+            0 => f.write_str("the log verifies: every entry follows on the one before it, from the first to the head"),
+            1 => f.write_str("THE LOG DOES NOT VERIFY: 1 failure"),
             failures => write!(f, "THE LOG DOES NOT VERIFY: {failures} failures"),
         }
     }

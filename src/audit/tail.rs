@@ -93,8 +93,8 @@ pub(super) enum Tail {
     Written,
     /// What a crash left of an unfinished write: so many bytes, after which there is nothing but room.
     Torn { length: u64 },
-    /// Something that no crash leaves, in this line.
-    Damaged { line: u64, offset: u64, problem: String },
+    /// Something that no crash leaves.
+    Damaged { problem: String },
 }
 
 /// Judges what stands after a good line in the last segment.
@@ -103,26 +103,27 @@ pub(super) fn judge(read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>, af
     let mut end = after.offset;
     let mut latest = after.seq;
     while let Some(raw) = lines.next()? {
-        let (line, offset) = (raw.number, raw.offset);
-        let damaged = |problem: String| Ok(Tail::Damaged { line, offset, problem });
+        let line = raw.number;
+        let damaged = |problem: String| Ok(Tail::Damaged { problem });
         match decode(raw.bytes) {
             Err(LineError::Garbled(_)) => {}
-            Err(error @ LineError::Foreign(_)) => return damaged(error.to_string()),
+            Err(error @ LineError::Foreign(_)) if line == after.line => return damaged(error.to_string()),
+            Err(error @ LineError::Foreign(_)) => return damaged(format!("in line {line}, {error}")),
             Ok(decoded) => {
                 let Err(mismatch) = after.clone().follow(&raw) else { return Ok(Tail::Written) };
-                if let Some(problem) = not_of_the_unfinished_write(after, latest, &decoded, &mismatch) {
+                if let Some(problem) = not_of_the_unfinished_write(after, latest, &decoded, &mismatch, line) {
                     return damaged(problem);
                 }
                 latest = decoded.entry.seq;
             }
         }
         if raw.end == LineEnd::EndOfFile {
-            return damaged("the file ends in this line, without a newline: it was cut off".to_owned());
+            return damaged(format!("the file ends in line {line}, without a newline: it was cut off"));
         }
         end = raw.offset + raw.length + 1;
         if end - after.offset > MAX_APPEND as u64 {
             let entry = after.seq;
-            return damaged(format!("entry {entry} is damaged, and more follows it than one write can have left"));
+            return damaged(format!("entry {entry} is not there, and more follows than one write can have left"));
         }
     }
     Ok(if end == after.offset { Tail::Clean } else { Tail::Torn { length: end - after.offset } })
@@ -149,11 +150,17 @@ pub(super) fn judge_unlocked(
 }
 
 /// Why an understood line cannot be of the write that was to bring the missing entry; none if it can.
-fn not_of_the_unfinished_write(after: &Position, latest: u64, found: &Decoded, mismatch: &Mismatch) -> Option<String> {
+fn not_of_the_unfinished_write(
+    after: &Position,
+    latest: u64,
+    found: &Decoded,
+    mismatch: &Mismatch,
+    line: u64,
+) -> Option<String> {
     let (missing, seq) = (after.seq, found.entry.seq);
     if seq <= latest {
         return Some(match mismatch {
-            Mismatch::Blank => format!("entry {seq} stands here, after a place that should hold entry {missing}"),
+            Mismatch::Blank => format!("nothing is written here, and entry {seq} stands further on, in line {line}"),
             Mismatch::Line(_)
             | Mismatch::Seq { .. }
             | Mismatch::Prev { .. }
@@ -163,6 +170,8 @@ fn not_of_the_unfinished_write(after: &Position, latest: u64, found: &Decoded, m
     }
     let same_write = found.batch == missing || (found.batch < missing && after.batch == Some(found.batch));
     (!same_write).then(|| {
-        format!("entry {missing} is missing or damaged, and entry {seq} was written after it had been acknowledged")
+        format!(
+            "entry {missing} is not there, and entry {seq} in line {line} was written after it had been acknowledged"
+        )
     })
 }

@@ -58,6 +58,9 @@ struct Verifier<F> {
     stray: Option<Digest>,
     /// How many lines that are not entries stood right before.
     unreadable: u64,
+    /// The entry whose link is broken, right before, and where its finding is: whether the entry itself is as it was written,
+    /// the next one tells.
+    unsettled: Option<(u64, usize)>,
     /// Numbers that were passed over, and where. An entry that stands out of order is taken out of them again.
     passed_over: Vec<(RangeInclusive<u64>, String, u64)>,
     runs: HashSet<RunId>,
@@ -76,6 +79,7 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
             at: Position::first(),
             stray: None,
             unreadable: 0,
+            unsettled: None,
             passed_over: Vec::new(),
             runs: HashSet::new(),
             broken_runs: HashSet::new(),
@@ -95,10 +99,11 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
         };
         let read = |buffer: &mut [u8], offset| read_at(&file, buffer, offset);
         let mut lines = Lines::new(read, 0, 1);
+        let mut damaged_at = None;
         loop {
             let raw = match lines.next() {
                 Ok(Some(raw)) => raw,
-                Ok(None) => return self.empty(first),
+                Ok(None) => return self.end_of_segment(first, file.metadata().map_or(0, |status| status.len())),
                 Err(error) => {
                     let line = self.at.line;
                     return self.fail(
@@ -111,7 +116,8 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
             };
             let decoded = decode(raw.bytes);
             let is_gap = raw.offset != self.at.offset;
-            if role == Role::Last && (is_gap || matches!(decoded, Err(LineError::Garbled(_)))) {
+            let looks_torn = is_gap || matches!(decoded, Err(LineError::Garbled(_)));
+            if role == Role::Last && looks_torn && damaged_at != Some(self.at.seq) {
                 match judge_unlocked(read, &self.at) {
                     Ok(Tail::Torn { length }) => return self.torn(length),
                     // Somebody writes: look again from here.
@@ -119,7 +125,8 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
                         lines = Lines::new(read, self.at.offset, self.at.line);
                         continue;
                     }
-                    Ok(Tail::Damaged { .. }) | Err(_) => {}
+                    // The same holds for what follows, up to the next entry.
+                    Ok(Tail::Damaged { .. }) | Err(_) => damaged_at = Some(self.at.seq),
                 }
             }
             if is_gap {
@@ -144,8 +151,12 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
         }
     }
 
-    /// At the end of a segment: one without any line is honest only if its first entry is the very next.
-    fn empty(&mut self, first: u64) {
+    /// At the end of a segment: one without any line is honest only if it has room, and its first entry is the very next.
+    fn end_of_segment(&mut self, first: u64, size: u64) {
+        if size == 0 {
+            let text = "the file is empty, and a segment is made with all its room: it was cut off";
+            self.fail(Kind::CutOff, None, None, text.to_owned());
+        }
         if self.at.line == 1 && first != self.at.seq {
             let text =
                 format!("the segment is empty, and its name says that entries up to {} come before it", first - 1);
@@ -175,6 +186,7 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
         let digest = Digest::of(raw.bytes);
         self.report.entries += 1;
         let expected = self.at.seq;
+        let mut broken = None;
         if seq < expected {
             self.out_of_place(line, seq, run);
             self.stray = Some(digest);
@@ -195,11 +207,16 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
                     seq - 1
                 ),
             };
+            broken = Some((seq, self.report.findings.len()));
             self.finding(Severity::Failure, Kind::BrokenLink, Some(line), Some(seq), run.clone(), text);
         } else if batch < seq && self.at.batch != Some(batch) {
             let text = format!("it claims to be written together with entry {batch}, which it cannot be");
             self.finding(Severity::Failure, Kind::Unreadable, Some(line), Some(seq), run.clone(), text);
         }
+        if broken.is_none() && seq == expected {
+            self.settle();
+        }
+        self.unsettled = broken;
         self.stray = None;
         self.unreadable = 0;
         self.at.seq = seq + 1;
@@ -210,6 +227,20 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
         self.report.last_time = Some(entry.time);
         self.clock(line, seq, entry.boot, entry.mono);
         self.event(line, seq, run, entry.event);
+    }
+
+    /// The entry right before is as it was written, since this one was written after it. So a link that was broken there tells on
+    /// the entry before that.
+    fn settle(&mut self) {
+        let Some((seq, index)) = self.unsettled.take().filter(|(seq, _)| *seq > 1) else { return };
+        if let Some(finding) = self.report.findings.get_mut(index) {
+            finding.text = format!(
+                "entry {} is not the one that was there when entry {seq} was written: it was changed or exchanged, or entries \
+                 were put in before it. Entry {seq} itself is as it was written, as entry {} shows",
+                seq - 1,
+                seq + 1
+            );
+        }
     }
 
     fn out_of_place(&mut self, line: u64, seq: u64, run: Option<RunId>) {

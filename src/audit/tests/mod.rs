@@ -4,3 +4,5 @@ mod basics;
 mod common;
 mod faults;
 mod model;
+mod real;
+mod tamper;
