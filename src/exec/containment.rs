@@ -8,11 +8,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::exec::cgroup::{self, Cgroup};
 use crate::exec::guardian::Guardian;
-use crate::exec::spawn::Killability;
-use crate::exec::tree::{Leaf, Tree};
+use crate::exec::spawn::{self, Killability};
+use crate::exec::tree::{Leaf, Tree, WayIn};
 use crate::exec::walk::{Family, Strays, WalkTree};
 
 /// How the processes of one run are contained. Dropping it ends what is left in the run's own control group and removes
@@ -38,6 +39,7 @@ struct Groups {
     run: Arc<Cgroup>,
     /// The door of the group that we are in ourselves.
     home: Arc<OwnedFd>,
+    way_in: WayIn,
     /// None only while dropping.
     guardian: Option<Guardian>,
 }
@@ -61,6 +63,16 @@ impl Containment {
         Self { run: run.to_owned(), tier, killability: killability() }
     }
 
+    /// As [`Self::detect`], for machines on which no child can be born in a control group.
+    #[cfg(test)]
+    pub(super) fn by_the_door(run: &str) -> Self {
+        let mut containment = Self::detect(run);
+        if let Tier::Cgroup(groups) = &mut containment.tier {
+            groups.way_in = WayIn::Door;
+        }
+        containment
+    }
+
     /// The way that was chosen, in words.
     pub fn describe(&self) -> String {
         match &self.tier {
@@ -79,6 +91,7 @@ impl Containment {
                     run: Arc::clone(&groups.run),
                     name,
                     home: Arc::clone(&groups.home),
+                    way_in: groups.way_in,
                 }))
             }
             Tier::Walk { family, .. } => Ok(Tree::Walk(WalkTree::new(Arc::clone(family), self.mark(name), strays))),
@@ -133,9 +146,11 @@ impl Groups {
             }
             result => result?,
         };
-        let tested = self_test(&group).and_then(|()| Guardian::post(&group));
+        let tested = self_test(&group).and_then(|way_in| Ok((way_in, Guardian::post(&group)?)));
         match tested {
-            Ok(guardian) => Ok(Self { parent, name, run: Arc::new(group), home, guardian: Some(guardian) }),
+            Ok((way_in, guardian)) => {
+                Ok(Self { parent, name, run: Arc::new(group), home, way_in, guardian: Some(guardian) })
+            }
             Err(error) => {
                 // The reason that is told is the first failure, not what cleaning up after it says.
                 let _removed = parent.remove_child(&name);
@@ -153,20 +168,27 @@ impl Drop for Groups {
             }
             // What cannot be killed now stays where an operator can see it.
             let _killed = self.run.kill();
-            std::thread::sleep(std::time::Duration::from_micros(500));
+            std::thread::sleep(Duration::from_micros(500));
         }
         // Last, so that there is no moment without it while something may run.
         self.guardian.take();
     }
 }
 
-/// Makes a group in this one, freezes it, and removes it.
-fn self_test(group: &Cgroup) -> io::Result<()> {
+/// Makes a group in this one, starts a child in it, freezes it, and removes it. Says how children get into it.
+fn self_test(group: &Cgroup) -> io::Result<WayIn> {
     let name = format!("self-test.{}", std::process::id());
     let test = group.create_child(&name)?;
-    let frozen = test.door().and_then(|_| test.freeze());
-    group.remove_child(&name)?;
-    frozen
+    let way_in = if spawn::can_be_born_in(test.directory()) { WayIn::Birth } else { WayIn::Door };
+    let tested = test.door().and_then(|_| test.freeze());
+    // A child that has just ended may still be on its way out.
+    for _ in 0..100 {
+        if group.remove_child(&name).is_ok() {
+            break;
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    tested.map(|()| way_in)
 }
 
 /// A step is not to inherit that we are spared, or preferred, when memory runs out.

@@ -10,6 +10,9 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+/// How many pairs of bytes there are.
+const PAIRS: usize = 1 << 16;
+
 /// What stands in place of a secret.
 pub const MASK: &str = "[secret]";
 /// Shorter secrets are refused: masking them would hide half of all output, and they can be guessed.
@@ -51,8 +54,9 @@ struct Patterns {
     all: Vec<Vec<u8>>,
     /// Which of them begin with this byte, as indices, longest first.
     by_first: Vec<Vec<usize>>,
-    /// Whether any begins with these two bytes.
-    pairs: Vec<bool>,
+    /// For each pair of bytes: how far a window that ends with it may move on without missing a secret. Only the first
+    /// [`SHORTEST_SECRET`] bytes of each pattern are in the window.
+    skips: Vec<u8>,
 }
 
 /// Whether more bytes may follow.
@@ -72,7 +76,7 @@ enum Look {
 impl Secrets {
     /// No secrets: masking does nothing and costs nothing.
     pub fn none() -> Self {
-        Self { patterns: Arc::new(Patterns { all: Vec::new(), by_first: Vec::new(), pairs: Vec::new() }) }
+        Self { patterns: Arc::new(Patterns { all: Vec::new(), by_first: Vec::new(), skips: Vec::new() }) }
     }
 
     /// These secrets, each with the name of its parameter.
@@ -149,6 +153,13 @@ impl Masker {
         let mut at = 0;
         let mut plain_from = 0;
         while at < bytes.len() {
+            if self.covered == 0 {
+                // Most bytes begin no secret; they are passed over quickly.
+                at += patterns.next_candidate(&bytes[at..]).unwrap_or(bytes.len() - at);
+                if at == bytes.len() {
+                    break;
+                }
+            }
             match patterns.look(&bytes[at..], input) {
                 Look::NeedsMore => break,
                 Look::Secret(length) => {
@@ -176,22 +187,36 @@ impl Patterns {
         let mut all: Vec<Vec<u8>> = forms.into_iter().filter(|form| form.len() >= SHORTEST_SECRET).collect();
         all.sort_by_key(|form| std::cmp::Reverse(form.len()));
         let mut by_first = vec![Vec::new(); 256];
-        let mut pairs = vec![false; 1 << 16];
+        let furthest = u8::try_from(SHORTEST_SECRET - 1).expect("a small number");
+        let mut skips = vec![furthest; PAIRS];
         for (index, form) in all.iter().enumerate() {
             by_first[usize::from(form[0])].push(index);
-            pairs[usize::from(form[0]) << 8 | usize::from(form[1])] = true;
+            for (index, two) in form[..SHORTEST_SECRET].windows(2).enumerate() {
+                let skip = u8::try_from(SHORTEST_SECRET - 2 - index).expect("less than the shortest secret");
+                let known = &mut skips[pair(two[0], two[1])];
+                *known = skip.min(*known);
+            }
         }
-        Self { all, by_first, pairs }
+        Self { all, by_first, skips }
+    }
+
+    /// The first place in these bytes at which a secret may begin, as far as can be told. Skips as Wu and Manber do ("A
+    /// fast algorithm for multi-pattern searching", 1994): the last pair of a window tells how far the window may move.
+    fn next_candidate(&self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        while let Some(window) = bytes.get(at..at + SHORTEST_SECRET) {
+            match self.skips.get(pair(window[SHORTEST_SECRET - 2], window[SHORTEST_SECRET - 1])) {
+                Some(0) => return Some(at),
+                Some(&skip) => at += usize::from(skip),
+                None => return None,
+            }
+        }
+        (at < bytes.len()).then_some(at)
     }
 
     /// The longest secret at the beginning of these bytes.
     fn look(&self, bytes: &[u8], input: Input) -> Look {
-        let (Some(&first), second) = (bytes.first(), bytes.get(1)) else { return Look::Nothing };
-        if let Some(&second) = second
-            && !self.pairs.get(usize::from(first) << 8 | usize::from(second)).copied().unwrap_or(false)
-        {
-            return Look::Nothing;
-        }
+        let Some(&first) = bytes.first() else { return Look::Nothing };
         for pattern in self.by_first.get(usize::from(first)).into_iter().flatten().map(|&index| &self.all[index]) {
             if bytes.starts_with(pattern) {
                 return Look::Secret(pattern.len());
@@ -202,6 +227,11 @@ impl Patterns {
         }
         Look::Nothing
     }
+}
+
+/// The number of a pair of bytes.
+fn pair(first: u8, second: u8) -> usize {
+    usize::from(first) << 8 | usize::from(second)
 }
 
 /// Adds every form in which this text is masked.

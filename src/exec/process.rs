@@ -24,7 +24,7 @@ use crate::exec::mask::Secrets;
 use crate::exec::program::{Format, ProgramError};
 pub use crate::exec::recorder::{OnOutput, OnTrouble};
 use crate::exec::recorder::{Recorder, Stream};
-use crate::exec::spawn::{self, Killability, Launch, LaunchFailure, Launched, Stage};
+use crate::exec::spawn::{self, Entry, Killability, Launch, LaunchFailure, Launched, Stage};
 use crate::exec::supervisor::{Source, Supervisor};
 use crate::exec::transcript::{Recorded, TranscriptPlan};
 use crate::exec::tree::Tree;
@@ -415,21 +415,25 @@ pub(super) fn launch(
 
     let machine = |what: &str, error: io::Error| StartError::Machine { what: what.to_owned(), error };
     let stdin = stdin(&command.stdin).map_err(|error| machine("standard input cannot be prepared", error))?;
-    let door = tree.door().map_err(|error| machine("the step's control group cannot be entered", error))?;
-    let launched = spawn::launch(&Launch {
-        program: command.program.file().as_fd(),
-        format: command.program.format(),
-        argv: &argv,
-        env: &env,
-        cwd: &cwd,
-        stdin: stdin.as_fd(),
-        stdout: stdout.as_fd(),
-        stderr: stderr.as_fd(),
-        door: door.as_ref().map(OwnedFd::as_fd),
-        user,
-        killability,
-    })
-    .map_err(|failure| explain(failure, command, user.map(|user| user.name.clone())))?;
+    let start = |entry: Entry<'_>| {
+        spawn::launch(&Launch {
+            program: command.program.file().as_fd(),
+            format: command.program.format(),
+            argv: &argv,
+            env: &env,
+            cwd: &cwd,
+            stdin: stdin.as_fd(),
+            stdout: stdout.as_fd(),
+            stderr: stderr.as_fd(),
+            entry,
+            user,
+            killability,
+        })
+    };
+    let launched = tree
+        .enter(start)
+        .map_err(|error| machine("the step's control group cannot be entered", error))?
+        .map_err(|failure| explain(failure, command, user.map(|user| user.name.clone())))?;
     if let Err(error) = tree.adopt(launched.pid) {
         // It cannot be followed by the walk, so it is ended by its own handle.
         let _killed = rustix::process::pidfd_send_signal(&launched.handle, Signal::KILL);

@@ -38,13 +38,18 @@ struct Step {
 }
 
 impl Bench {
-    /// One bench for each tier: control groups (these tests need root and cgroup v2 for that) and the walk.
-    fn tiers(name: &str) -> [Self; 2] {
+    /// One bench for each tier: control groups, entered in both ways (as root these tests insist on them), and the walk.
+    fn tiers(name: &str) -> [Self; 3] {
         let grouped = Containment::detect(&run_name(name));
         if rustix::process::geteuid().is_root() {
             assert!(grouped.describe().starts_with("cgroup v2 at "), "{}", grouped.describe());
         }
-        [Self::with(grouped), Self::with(Containment::walk(&run_name(&format!("{name}-walk"))))]
+        let by_the_door = Containment::by_the_door(&run_name(&format!("{name}-door")));
+        [
+            Self::with(grouped),
+            Self::with(by_the_door),
+            Self::with(Containment::walk(&run_name(&format!("{name}-walk")))),
+        ]
     }
 
     fn new(name: &str) -> Self {

@@ -1,12 +1,13 @@
 //! The processes of one step, whichever way they are contained.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use rustix::process::Signal;
 
 use crate::exec::cgroup::{Cgroup, is_gone};
+use crate::exec::spawn::Entry;
 use crate::exec::walk::WalkTree;
 
 /// The processes of one step. Dropping it kills what is left of them.
@@ -25,16 +26,29 @@ pub(super) struct Leaf {
     /// The run's group, which this one is in.
     pub(super) run: Arc<Cgroup>,
     pub(super) name: String,
+    pub(super) way_in: WayIn,
     /// The door of the group that we are in ourselves, where services are let go to.
     pub(super) home: Arc<OwnedFd>,
 }
 
+/// How children get into a control group here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WayIn {
+    /// They are born in it.
+    Birth,
+    /// They write themselves to its `cgroup.procs`.
+    Door,
+}
+
 impl Tree {
-    /// What a child writes itself to, to be in the tree from its first instruction.
-    pub(super) fn door(&self) -> io::Result<Option<OwnedFd>> {
+    /// Calls `start` with the way in which a child enters the tree before it executes anything.
+    pub(super) fn enter<T>(&self, start: impl FnOnce(Entry<'_>) -> T) -> io::Result<T> {
         match self {
-            Self::Cgroup(leaf) => leaf.group.door().map(Some),
-            Self::Walk(_) => Ok(None),
+            Self::Cgroup(leaf) => match leaf.way_in {
+                WayIn::Birth => Ok(start(Entry::Born(leaf.group.directory()))),
+                WayIn::Door => leaf.group.door().map(|door| start(Entry::Door(door.as_fd()))),
+            },
+            Self::Walk(_) => Ok(start(Entry::None)),
         }
     }
 
@@ -109,6 +123,8 @@ impl Tree {
         match self {
             Self::Cgroup(leaf) => match leaf.group.is_populated() {
                 Err(error) if is_gone(&error) => Ok(true),
+                // The kernel counts a process that runs no more for a while longer than it lists it.
+                Ok(true) => Ok(self.pids()?.is_empty()),
                 result => result.map(|populated| !populated),
             },
             Self::Walk(walk) => Ok(walk.processes()?.is_empty()),
@@ -132,9 +148,11 @@ impl Drop for Tree {
                     if leaf.run.remove_child(&leaf.name).is_ok() {
                         return;
                     }
-                    // It is busy: something lives in it that nobody decided to let go. What cannot be killed now
-                    // stays visible in the run's group.
-                    let _killed = leaf.group.kill();
+                    // Something lives in it that nobody decided to let go, or is just ending. What cannot be killed
+                    // now stays visible in the run's group.
+                    if leaf.group.pids().is_ok_and(|pids| !pids.is_empty()) {
+                        let _killed = leaf.group.kill();
+                    }
                     std::thread::sleep(std::time::Duration::from_micros(500));
                 }
             }

@@ -28,6 +28,7 @@ const BOUND: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct Family {
     orphans: Orphans,
+    children: Children,
     /// Pids that we started ourselves and have not waited for.
     started: Mutex<BTreeSet<u32>>,
     /// Processes that were let go.
@@ -41,6 +42,13 @@ enum Orphans {
     Ours,
     /// With init, or whoever else reaps.
     Elsewhere,
+}
+
+/// Whether `/proc` lists the children of each thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Children {
+    Listed,
+    NotListed,
 }
 
 /// Whether orphans that carry no mark at all belong to a tree.
@@ -102,8 +110,25 @@ impl Family {
         Self::new(Orphans::Elsewhere)
     }
 
+    /// All processes that may belong to a tree. Where orphans come to us that is what descends from us, and otherwise
+    /// every process there is.
+    fn look(&self) -> io::Result<Vec<Stat>> {
+        match (self.orphans, self.children) {
+            (Orphans::Ours, Children::Listed) => {
+                // A list of children that changes while it is read may skip one (proc(5)); it will not skip it twice.
+                let both = descendants().into_iter().chain(descendants());
+                let all: BTreeMap<Identity, Stat> = both.map(|stat| (stat.identity(), stat)).collect();
+                Ok(all.into_values().collect())
+            }
+            (Orphans::Ours, Children::NotListed) | (Orphans::Elsewhere, _) => scan(),
+        }
+    }
+
     fn new(orphans: Orphans) -> Self {
-        Self { orphans, started: Mutex::default(), released: Mutex::default() }
+        // The kernel has lists of children or not (`CONFIG_PROC_CHILDREN`).
+        let listed = fs::exists("/proc/thread-self/children").unwrap_or(false);
+        let children = if listed { Children::Listed } else { Children::NotListed };
+        Self { orphans, children, started: Mutex::default(), released: Mutex::default() }
     }
 }
 
@@ -207,7 +232,7 @@ impl WalkTree {
     fn members(&self) -> io::Result<Vec<Stat>> {
         let mut seen = lock(&self.seen);
         let Some(main) = seen.main else { return Ok(Vec::new()) };
-        let all = scan()?;
+        let all = self.family.look()?;
         let (main_pid, main_started) = main.identity;
         let mut inside: BTreeMap<u32, &Stat> = BTreeMap::new();
         for stat in &all {
@@ -300,6 +325,24 @@ impl Stat {
             let _gone = rustix::process::pidfd_send_signal(&handle, signal);
         }
     }
+}
+
+/// All that descends from this process, by the lists of children of each thread.
+fn descendants() -> Vec<Stat> {
+    let us = std::process::id();
+    let mut found = Vec::new();
+    let mut parents = vec![us];
+    while let Some(parent) = parents.pop() {
+        // A process or thread that ends while we look has no children: they went to another thread, or to us.
+        for thread in fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            parents.extend(children.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
+        }
+        if parent != us {
+            found.extend(Stat::read(parent).ok());
+        }
+    }
+    found
 }
 
 /// All processes that can be seen.

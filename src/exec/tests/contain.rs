@@ -10,7 +10,7 @@ use super::{
 fn ten_writers(folder: &Path) -> String {
     let writer = "trap \"\" TERM HUP INT; echo $$ >> pids; while :; do echo x >> count.$1; done";
     format!(
-        "cd {}; writer='{writer}'
+        "ulimit -t 20; cd {}; writer='{writer}'
         for n in 1 2 3 4; do sh -c \"$writer\" w $n & done
         for n in 5 6 7 8 9; do setsid sh -c \"$writer\" w $n & done
         (setsid sh -c \"(sh -c '$(printf %s \"$writer\" | sed \"s/'/'\\\\\\\\''/g\")' w 10 &) &\" &)
