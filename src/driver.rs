@@ -76,6 +76,9 @@ pub enum DriverError {
         "{0}; nothing more was started, and what ran was frozen and killed. Look at `interlock audit show {1}` once the log can be read"
     )]
     Log(LogError, RunId),
+    /// The plan could not be kept beside the log; nothing was started.
+    #[error("{0}; nothing was started")]
+    Plan(String),
     /// The watches could not be set up; nothing was started.
     #[error("facts cannot be watched on this machine: {0}; nothing was started")]
     Watches(std::io::Error),
@@ -118,7 +121,8 @@ struct Driver {
     finished: bool,
 }
 
-/// Carries out a run to its end.
+/// Carries out a run to its end. `plan_is_kept` is asked right before the first entry, and says when the plan's file is durable;
+/// `signals` is given where to put the signals that come.
 ///
 /// # Errors
 /// If the log fails, or facts cannot be watched at all. Everything else is an outcome.
@@ -127,6 +131,7 @@ pub fn carry_out(
     log: Log,
     display: Display,
     secrets: launch::Secrets,
+    plan_is_kept: impl FnOnce() -> Result<(), String>,
     signals: impl FnOnce(SignalSink),
 ) -> Result<Outcome, DriverError> {
     let (sender, inbox) = channel();
@@ -151,6 +156,7 @@ pub fn carry_out(
     };
     let state =
         State { order: Some(run.procedure.steps().iter().map(|step| step.id.clone()).collect()), ..State::default() };
+    plan_is_kept().map_err(DriverError::Plan)?;
     let mut driver = Driver {
         run,
         state,

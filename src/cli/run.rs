@@ -1,10 +1,11 @@
 //! `interlock run`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::audit::{Draft, Home, Log};
+use crate::audit::{Draft, Log};
 use crate::cli::failure::{Failure, say};
 use crate::cli::given::GivenRunbook;
 use crate::cli::{Format, Global, place};
@@ -80,7 +81,13 @@ impl Run {
             return Err(Failure::Said(Cause::NotAllowed.exit_code()));
         }
         let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
-        keep_plan(&home, &id, &bytes)?;
+        // The plan's file is synced while the run is being set up, and asked for before the first entry.
+        let keeper = {
+            let (folder, runs) = (home.run(&id), home.runs());
+            std::thread::spawn(move || keep_plan(&runs, &folder, &bytes))
+        };
+        let plan_is_kept =
+            || keeper.join().unwrap_or_else(|_| Err("the thread that keeps the plan came to a sudden end".to_owned()));
         let procedure = Arc::new(procedure);
         let format = match global.format {
             Format::Human => display::Format::Human,
@@ -89,8 +96,8 @@ impl Run {
         let display = Display::new(format, Arc::clone(&procedure));
         let pace = if self.step { Pace::StepByStep } else { Pace::Straight };
         let run = driver::Run { id, procedure, plan: digest, pace, people, home };
-        let outcome =
-            carry_out(run, log, display, secrets, listen).map_err(|error| Failure::Internal(error.to_string()))?;
+        let outcome = carry_out(run, log, display, secrets, plan_is_kept, listen)
+            .map_err(|error| Failure::Internal(error.to_string()))?;
         say(&outcome.last_line);
         Ok(ExitCode::from(match outcome.verdict {
             Verdict::Completed => 0,
@@ -159,25 +166,20 @@ fn new_run_id() -> RunId {
 }
 
 /// Writes the plan to the run's folder, durably, before the log speaks of it.
-fn keep_plan(home: &Home, run: &RunId, bytes: &str) -> Result<(), Failure> {
-    let folder = home.run(run);
+fn keep_plan(runs: &Path, folder: &Path, bytes: &str) -> Result<(), String> {
+    use std::io::Write as _;
+    use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
     let path = folder.join("plan.yaml");
     let write = || -> std::io::Result<()> {
-        use std::io::Write as _;
-        use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(home.runs())?;
-        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(runs)?;
+        std::fs::DirBuilder::new().mode(0o700).create(folder)?;
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(bytes.as_bytes())?;
         file.sync_all()?;
-        for folder in [folder.as_path(), home.runs().as_path()] {
-            std::fs::File::open(folder)?.sync_all()?;
-        }
-        Ok(())
+        std::fs::File::open(folder)?.sync_all()?;
+        std::fs::File::open(runs)?.sync_all()
     };
-    write().map_err(|error| {
-        Failure::Internal(format!("the plan cannot be kept in {}: {error}; nothing was started", path.display()))
-    })
+    write().map_err(|error| format!("the plan cannot be kept in {}: {error}", path.display()))
 }
 
 /// Takes the signals that ask to stop into the loop, for as long as the program runs.

@@ -17,7 +17,8 @@ use crate::runbook::model::Side;
 pub struct Facts {
     procedure: Arc<Procedure>,
     view: View,
-    watches: Watches,
+    /// None for a procedure without facts.
+    watches: Option<Watches>,
     held: Mutex<BTreeSet<Fact>>,
 }
 
@@ -39,35 +40,40 @@ impl Facts {
             let freeze = on_break(&notice.fact);
             tell(break_of(notice, freeze));
         };
-        let watches = Watches::new(view.clone(), Arc::new(notify))?;
+        let watches =
+            if procedure.facts().is_empty() { None } else { Some(Watches::new(view.clone(), Arc::new(notify))?) };
         Ok(Self { procedure, view, watches, held: Mutex::default() })
     }
 
     /// How facts are watched on this machine, in words.
     pub fn describe(&self) -> String {
-        self.watches.describe()
+        self.watches.as_ref().map_or_else(|| "nothing, for there are no facts".to_owned(), Watches::describe)
     }
 
     /// Looks at a fact, now.
     pub fn look(&self, fact: &Fact, side: Side) -> Sight {
-        if self.held().contains(fact) {
-            return self.watches.look(fact, side);
+        match &self.watches {
+            Some(watches) if self.held().contains(fact) => return watches.look(fact, side),
+            Some(_) | None => {}
         }
         look_once(&self.procedure, fact, side, &self.view)
     }
 
     /// Arms the watch of a fact that is to be held.
     pub fn arm(&self, fact: &Fact) {
-        self.watches.arm(fact, self.procedure.state(fact));
+        if let Some(watches) = &self.watches {
+            watches.arm(fact, self.procedure.state(fact));
+        }
     }
 
     /// Looks at a fact with its watch armed, and holds it from the beginning of that look on if it was seen to hold.
     pub fn establish(&self, fact: &Fact) -> Sight {
         self.arm(fact);
-        let sight = self.watches.look(fact, Side::Before);
+        let Some(watches) = &self.watches else { return look_once(&self.procedure, fact, Side::Before, &self.view) };
+        let sight = watches.look(fact, Side::Before);
         if sight.verdict == Verdict::Holds {
             self.held().insert(fact.clone());
-            self.watches.hold(fact);
+            watches.hold(fact);
         }
         sight
     }
@@ -76,7 +82,9 @@ impl Facts {
     pub fn release(&self, facts: &[Fact]) {
         for fact in facts {
             self.held().remove(fact);
-            self.watches.disarm(fact);
+            if let Some(watches) = &self.watches {
+                watches.disarm(fact);
+            }
         }
     }
 

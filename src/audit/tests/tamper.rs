@@ -290,7 +290,8 @@ fn a_key_twice_in_a_map_of_an_event_is_refused() {
         labels: [("env".to_owned(), "production".to_owned())].into(),
         source: "r.yaml".to_owned(),
         plan: digest,
-        steps: Vec::new(),
+        steps: 1,
+        watching: "nothing".to_owned(),
         containment: "none".to_owned(),
         program: "0".to_owned(),
     };
