@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+/// So that a skip fits into a byte.
+const LONGEST_WINDOW: usize = 255;
 /// How many pairs of bytes there are.
 const PAIRS: usize = 1 << 16;
 
@@ -54,8 +56,9 @@ struct Patterns {
     all: Vec<Vec<u8>>,
     /// Which of them begin with this byte, as indices, longest first.
     by_first: Vec<Vec<usize>>,
-    /// For each pair of bytes: how far a window that ends with it may move on without missing a secret. Only the first
-    /// [`SHORTEST_SECRET`] bytes of each pattern are in the window.
+    /// How many bytes are looked at together: the length of the shortest pattern.
+    window: usize,
+    /// For each pair of bytes: how far a window that ends with it may move on without missing a secret.
     skips: Vec<u8>,
 }
 
@@ -76,7 +79,14 @@ enum Look {
 impl Secrets {
     /// No secrets: masking does nothing and costs nothing.
     pub fn none() -> Self {
-        Self { patterns: Arc::new(Patterns { all: Vec::new(), by_first: Vec::new(), skips: Vec::new() }) }
+        Self {
+            patterns: Arc::new(Patterns {
+                all: Vec::new(),
+                by_first: Vec::new(),
+                window: SHORTEST_SECRET,
+                skips: Vec::new(),
+            }),
+        }
     }
 
     /// These secrets, each with the name of its parameter.
@@ -187,25 +197,26 @@ impl Patterns {
         let mut all: Vec<Vec<u8>> = forms.into_iter().filter(|form| form.len() >= SHORTEST_SECRET).collect();
         all.sort_by_key(|form| std::cmp::Reverse(form.len()));
         let mut by_first = vec![Vec::new(); 256];
-        let furthest = u8::try_from(SHORTEST_SECRET - 1).expect("a small number");
+        let window = all.last().map_or(SHORTEST_SECRET, Vec::len).min(LONGEST_WINDOW);
+        let furthest = u8::try_from(window - 1).expect("a window is at most 255 bytes long");
         let mut skips = vec![furthest; PAIRS];
         for (index, form) in all.iter().enumerate() {
             by_first[usize::from(form[0])].push(index);
-            for (index, two) in form[..SHORTEST_SECRET].windows(2).enumerate() {
-                let skip = u8::try_from(SHORTEST_SECRET - 2 - index).expect("less than the shortest secret");
+            for (index, two) in form[..window].windows(2).enumerate() {
+                let skip = u8::try_from(window - 2 - index).expect("less than the window");
                 let known = &mut skips[pair(two[0], two[1])];
                 *known = skip.min(*known);
             }
         }
-        Self { all, by_first, skips }
+        Self { all, by_first, window, skips }
     }
 
     /// The first place in these bytes at which a secret may begin, as far as can be told. Skips as Wu and Manber do ("A
     /// fast algorithm for multi-pattern searching", 1994): the last pair of a window tells how far the window may move.
     fn next_candidate(&self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
-        while let Some(window) = bytes.get(at..at + SHORTEST_SECRET) {
-            match self.skips.get(pair(window[SHORTEST_SECRET - 2], window[SHORTEST_SECRET - 1])) {
+        while let Some(window) = bytes.get(at..at + self.window) {
+            match self.skips.get(pair(window[self.window - 2], window[self.window - 1])) {
                 Some(0) => return Some(at),
                 Some(&skip) => at += usize::from(skip),
                 None => return None,

@@ -307,7 +307,7 @@ fn push_text(line: &mut Vec<u8>, bytes: &[u8]) {
             if byte >= 0x20 && byte != b'"' && byte != b'\\' && byte < 0xF4 {
                 continue;
             }
-            if byte >= 0xF4 && !chunk.valid()[at..].chars().next().is_some_and(|c| raw_byte(c).is_some()) {
+            if byte >= 0xF4 && chunk.valid()[at..].chars().next().and_then(raw_byte).is_none() {
                 continue;
             }
             line.extend_from_slice(&valid[from..at]);

@@ -39,6 +39,7 @@ fn measure(folder: &Path) -> Outcome<()> {
         })
     };
     let id = std::process::id();
+    let begun = Instant::now();
     let mut arguments = std::env::args().skip(1);
     let tier = match arguments.next().as_deref() {
         Some("cgroup") => Containment::detect(&format!("bench-{id}")),
@@ -47,7 +48,7 @@ fn measure(folder: &Path) -> Outcome<()> {
     };
     let parts: Vec<String> = arguments.collect();
     let wanted = |part: &str| parts.is_empty() || parts.iter().any(|wanted| wanted == part);
-    println!("{}", tier.describe());
+    println!("{} (chosen in {:?})", tier.describe(), begun.elapsed());
     let mut number = 0;
     let mut run = |containment: &Containment, argv: &[&str], secrets: &Secrets| -> Outcome<(Running, _)> {
         number += 1;
