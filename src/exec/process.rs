@@ -419,6 +419,7 @@ pub(super) fn launch(
         spawn::launch(&Launch {
             program: command.program.file().as_fd(),
             format: command.program.format(),
+            script_path: command.program.script_path(),
             argv: &argv,
             env: &env,
             cwd: &cwd,

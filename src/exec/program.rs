@@ -1,9 +1,12 @@
 //! Programs: found once, opened once, hashed, and executed from the same descriptor, so that what was hashed is what
-//! runs, whatever happens to the name meanwhile.
+//! runs, whatever happens to the name meanwhile. A script is executed by its path where nobody else could change it, since
+//! many a script asks `$0` where it is.
 
 use std::collections::HashMap;
+use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +31,7 @@ pub struct Program {
     identity: Identity,
     digest: [u8; 32],
     format: Format,
+    script_path: Option<CString>,
 }
 
 /// How the kernel runs a file.
@@ -35,7 +39,7 @@ pub struct Program {
 pub enum Format {
     /// Executed as it is.
     Binary,
-    /// Begins with `#!`: the interpreter reads it from `/dev/fd/3`, which is its `$0`, and which stays open in it.
+    /// Begins with `#!`: its interpreter opens it once more. See [`Program::script_path`].
     Script,
 }
 
@@ -138,7 +142,11 @@ impl Programs {
         };
         let identity = Identity::of(&metadata);
         let digest = self.digest(&file, identity).map_err(unreadable)?;
-        Ok(Program { path: path.to_owned(), file: Arc::new(file), identity, digest, format })
+        let script_path = match format {
+            Format::Script => path_nobody_else_can_change(path, &metadata),
+            Format::Binary => None,
+        };
+        Ok(Program { path: path.to_owned(), file: Arc::new(file), identity, digest, format, script_path })
     }
 
     fn digest(&self, file: &File, identity: Identity) -> io::Result<[u8; 32]> {
@@ -170,6 +178,13 @@ impl Program {
         self.format
     }
 
+    /// Where a script's interpreter finds it: its own path, links resolved, where nobody but root and us can change what that
+    /// path leads to. Else it is none, and the interpreter reads `/dev/fd/3`, the descriptor whose bytes were hashed; then `$0` is
+    /// that, and does not lead to the script's folder.
+    pub fn script_path(&self) -> Option<&CStr> {
+        self.script_path.as_deref()
+    }
+
     /// The open file.
     pub(super) fn file(&self) -> &File {
         &self.file
@@ -179,6 +194,13 @@ impl Program {
     /// does not matter, but changes its times, so then the bytes are hashed again.)
     pub(super) fn check_unchanged(&self) -> Result<(), ProgramError> {
         let unreadable = |error| ProgramError::Unreadable { path: self.path.clone(), error };
+        if let Some(path) = &self.script_path {
+            // The interpreter will open the path, so it must still lead to the file that was hashed.
+            let found = Path::new(OsStr::from_bytes(path.to_bytes())).metadata().map_err(unreadable)?;
+            if (found.dev(), found.ino()) != (self.identity.device, self.identity.inode) {
+                return Err(ProgramError::Changed { path: self.path.clone() });
+            }
+        }
         if Identity::of(&self.file.metadata().map_err(unreadable)?) == self.identity {
             return Ok(());
         }
@@ -187,6 +209,26 @@ impl Program {
         }
         Err(ProgramError::Changed { path: self.path.clone() })
     }
+}
+
+/// The path with its links resolved, if root and we are the only ones who can change what it leads to: the file and every
+/// folder above it belong to root or us and nobody else may write there (a folder with the sticky bit lets nobody else replace
+/// what is ours).
+fn path_nobody_else_can_change(path: &Path, file: &std::fs::Metadata) -> Option<CString> {
+    const STICKY: u32 = 0o1000;
+    let us = rustix::process::geteuid().as_raw();
+    let is_ours = |metadata: &std::fs::Metadata| metadata.uid() == 0 || metadata.uid() == us;
+    let real = path.canonicalize().ok()?;
+    let found = real.metadata().ok()?;
+    if (found.dev(), found.ino()) != (file.dev(), file.ino()) || !is_ours(file) || file.mode() & 0o022 != 0 {
+        return None;
+    }
+    let all_above_are_ours = real.ancestors().skip(1).all(|folder| {
+        folder
+            .metadata()
+            .is_ok_and(|folder| is_ours(&folder) && (folder.mode() & 0o022 == 0 || folder.mode() & STICKY != 0))
+    });
+    if all_above_are_ours { CString::new(real.as_os_str().as_bytes()).ok() } else { None }
 }
 
 impl Identity {

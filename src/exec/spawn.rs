@@ -29,6 +29,8 @@ const PROGRAM_FD: c_int = 3;
 pub(super) struct Launch<'a> {
     pub(super) program: BorrowedFd<'a>,
     pub(super) format: Format,
+    /// The path to execute a script by; else it is executed from its descriptor, as every binary is.
+    pub(super) script_path: Option<&'a CStr>,
     pub(super) argv: &'a [CString],
     pub(super) env: &'a [CString],
     pub(super) cwd: &'a CStr,
@@ -98,6 +100,8 @@ struct Orders {
     parent: libc::pid_t,
     program: RawFd,
     format: Format,
+    /// The path that a script is executed by; null where it is executed from the descriptor, as every binary is.
+    path: *const c_char,
     argv: *const *const c_char,
     env: *const *const c_char,
     cwd: *const c_char,
@@ -122,6 +126,7 @@ pub(super) fn launch(launch: &Launch<'_>) -> Result<Launched, LaunchFailure> {
         parent: libc::pid_t::try_from(std::process::id()).expect("Linux has no pid above 2^22"),
         program: launch.program.as_raw_fd(),
         format: launch.format,
+        path: launch.script_path.map_or(ptr::null(), CStr::as_ptr),
         argv: argv.as_ptr(),
         env: env.as_ptr(),
         cwd: launch.cwd.as_ptr(),
@@ -340,7 +345,8 @@ fn prepare_and_execute(orders: &Orders) -> Result<(), Stage> {
         }
         let on_exec = match orders.format {
             Format::Binary => libc::O_CLOEXEC,
-            Format::Script => 0,
+            Format::Script if orders.path.is_null() => 0,
+            Format::Script => libc::O_CLOEXEC,
         };
         ok(libc::dup3(program as c_int, PROGRAM_FD, on_exec).into(), Stage::Descriptors)?;
         ok(libc::syscall(libc::SYS_close_range, PROGRAM_FD + 1, libc::c_uint::MAX, 0), Stage::Descriptors)?;
@@ -368,6 +374,10 @@ fn prepare_and_execute(orders: &Orders) -> Result<(), Stage> {
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, ptr::null_mut());
+        if !orders.path.is_null() {
+            libc::execve(orders.path, orders.argv, orders.env);
+            return Ok(());
+        }
         libc::syscall(libc::SYS_execveat, PROGRAM_FD, c"".as_ptr(), orders.argv, orders.env, libc::AT_EMPTY_PATH);
     }
     Ok(())

@@ -58,13 +58,16 @@ fn a_program_is_found_along_the_path_and_hashed() {
 }
 
 #[test]
-fn a_script_gets_its_arguments_and_is_read_from_its_descriptor() {
+fn a_script_gets_its_arguments_and_knows_where_it_is_unless_others_could_change_it() {
     let bench = Bench::new("script");
-    write_program(&bench.path("script"), "#!/bin/sh\necho \"$0 $1 $2\"\n");
-    let program = bench.programs.open(&bench.path("script")).unwrap();
-    let command = command_of(&bench, program, &["a b", "c"]);
-    assert_eq!(bench.start("a", &command).end().ending, Exit::Code(0));
-    assert_eq!(bench.shown(), "/dev/fd/3 a b c\n");
+    let path = bench.path("script");
+    write_program(&path, "#!/bin/sh\necho \"$0 $1 $2\"\n");
+    let program = bench.programs.open(&path).unwrap();
+    assert_eq!(bench.start("a", &command_of(&bench, program, &["a b", "c"])).end().ending, Exit::Code(0));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
+    let program = bench.programs.open(&path).unwrap();
+    assert_eq!(bench.start("b", &command_of(&bench, program, &["a b", "c"])).end().ending, Exit::Code(0));
+    assert_eq!(bench.shown(), format!("{} a b c\n/dev/fd/3 a b c\n", path.canonicalize().unwrap().display()));
 }
 
 #[test]
@@ -75,6 +78,8 @@ fn a_program_replaced_after_it_was_opened_runs_as_it_was() {
             fs::copy("/bin/echo", bench.path(name)).unwrap();
         } else {
             write_program(&bench.path(name), old);
+            // Others could write to it, so it is executed from the descriptor.
+            fs::set_permissions(bench.path(name), fs::Permissions::from_mode(0o777)).unwrap();
         }
         let program = bench.programs.open(&bench.path(name)).unwrap();
         write_program(&bench.path("new"), "#!/bin/sh\necho new\n");
@@ -83,6 +88,17 @@ fn a_program_replaced_after_it_was_opened_runs_as_it_was() {
         assert_eq!(bench.start(name, &command).end().ending, Exit::Code(0));
     }
     assert_eq!(bench.shown(), "old\nold\n");
+}
+
+#[test]
+fn a_script_whose_path_leads_elsewhere_after_it_was_opened_is_refused() {
+    let bench = Bench::new("elsewhere");
+    write_program(&bench.path("script"), "#!/bin/sh\necho old\n");
+    let program = bench.programs.open(&bench.path("script")).unwrap();
+    write_program(&bench.path("new"), "#!/bin/sh\necho new\n");
+    fs::rename(bench.path("new"), bench.path("script")).unwrap();
+    let error = bench.refuse("a", &command_of(&bench, program, &[])).to_string();
+    assert!(error.contains("was changed after it was checked"), "{error}");
 }
 
 #[test]
