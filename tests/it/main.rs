@@ -1,5 +1,7 @@
 //! The integration tests, one binary. They run the program as a user would, on real processes, files, databases and terminals.
 
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails it, with its place")]
+
 mod incident;
 #[path = "../lab/mod.rs"]
 mod lab;
