@@ -11,8 +11,8 @@ use crate::history::state::{Phase, State, StepStatus, Verdict as RunVerdict};
 use crate::id::{Digest, Fact};
 use crate::plan::{Plan, Procedure, VERSION};
 use crate::runbook::model::{
-    Action, Confirm, FileProbe, IfEnsured, Leftovers, Presence, Probe, RunAction, Runbook, Setting,
-    State as SystemState, Step, System,
+    Action, Confirm, FileProbe, IfEnsured, InDoubt, Leftovers, OnFailure, Presence, Probe, RunAction, Runbook, Setting,
+    State as SystemState, Step, System, WayBack,
 };
 
 const FACTS: [&str; 4] = ["a up", "a down", "b up", "b down"];
@@ -46,6 +46,8 @@ fn runbook(requires: Vec<Fact>, steps: Vec<Step>) -> Runbook {
         labels: BTreeMap::new(),
         systems: BTreeMap::from([("a".parse().unwrap(), system()), ("b".parse().unwrap(), system())]),
         requires,
+        locks: Vec::new(),
+        on_failure: OnFailure::Halt,
         steps,
     }
 }
@@ -87,6 +89,10 @@ fn step(id: &str, action: Action, requires: &[&str], ensures: &[&str]) -> Step {
         timeout: Duration::from_secs(1),
         if_ensured: IfEnsured::Run,
         confirm: None,
+        way_back: WayBack::None,
+        retry: None,
+        when: None,
+        in_doubt: InDoubt::Ask,
     }
 }
 

@@ -8,7 +8,7 @@ mod systems;
 use std::collections::BTreeMap;
 
 use super::kinds::Library;
-use super::model::{Runbook, Step};
+use super::model::{OnFailure, Runbook, Step};
 use super::read::{Fields, Keys, Reader, Templating};
 use super::yaml::Node;
 use super::{code, params};
@@ -75,7 +75,9 @@ pub(super) fn runbook(
         Some(node) => steps::lower(reader, node, &table, scripts),
         None => (Vec::new(), Vec::new()),
     };
-    let runbook = Runbook { name, title, labels, systems: table.into_systems(), requires, steps };
+    let systems = table.into_systems();
+    let (locks, on_failure) = (Vec::new(), OnFailure::Halt);
+    let runbook = Runbook { name, title, labels, systems, requires, locks, on_failure, steps };
     (runbook, Places { requires: requires_places, steps: step_places })
 }
 

@@ -28,8 +28,26 @@ pub struct Runbook {
     /// Facts that must hold from the opening to the end of the last step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requires: Vec<Fact>,
-    /// What is done, in order.
+    /// What a run claims for itself alone, machine-wide: names in their canonical form (no blanks at the ends, single ones
+    /// inside, at most 200 bytes, no control characters), sorted, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locks: Vec<String>,
+    /// What happens when a step fails and nobody decides.
+    #[serde(default, skip_serializing_if = "OnFailure::is_default")]
+    pub on_failure: OnFailure,
+    /// What is done, in order. Blocks are laid out flat.
     pub steps: Vec<Step>,
+}
+
+/// What happens when a step fails and nobody decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// The run halts, and can be resumed.
+    #[default]
+    Halt,
+    /// Every step that was done or begun is taken back.
+    Undo,
 }
 
 /// A declared parameter of a runbook or of a kind.
@@ -301,6 +319,148 @@ pub struct Step {
     /// What a person must type before it starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<Confirm>,
+    /// How it is taken back.
+    #[serde(default, skip_serializing_if = "WayBack::is_default")]
+    pub way_back: WayBack,
+    /// How often it is attempted again when it fails; `None`: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+    /// The condition under which it is done at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
+    /// What is done about it when it was in flight as the run died.
+    #[serde(default, skip_serializing_if = "InDoubt::is_default")]
+    pub in_doubt: InDoubt,
+}
+
+/// How a step is taken back.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WayBack {
+    /// The runbook does not say: undo passes over the step and leaves things as it made them.
+    #[default]
+    None,
+    /// By this.
+    Undo(Box<Undo>),
+    /// Not at all: undo stops here, and a person confirms before the step starts.
+    Irreversible,
+}
+
+/// What takes a step back. It gets nothing from its step or block.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Undo {
+    /// What it does.
+    pub action: Action,
+    /// What must hold before it and for as long as it runs; looked at and held while undoing, not before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<Fact>,
+    /// What must hold for the step to count as undone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ensures: Vec<Fact>,
+    /// How long `ensures` may take to come true after the action.
+    #[serde(with = "duration_text")]
+    pub within: Duration,
+    /// How long the action may take.
+    #[serde(with = "duration_text")]
+    pub timeout: Duration,
+}
+
+/// How often, and after which pauses, a step that failed is attempted again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retry {
+    /// How often it is attempted again after the first time, 1 to 100.
+    pub times: u32,
+    /// The pause before it is attempted for the second time.
+    #[serde(with = "duration_text")]
+    pub every: Duration,
+    /// Each pause is this many times the one before; 1 to 10, where 1 leaves them all alike.
+    pub backoff: u32,
+}
+
+/// A condition, with what was seen when it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct When {
+    /// The expression, as it was written; with those of the blocks around it in front, joined by `and`.
+    pub expression: String,
+    /// Each parameter that it names and that has a value, as text.
+    pub values: BTreeMap<String, String>,
+    /// What came out.
+    pub applies: Applies,
+}
+
+/// Whether a condition is met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Applies {
+    /// It is.
+    Yes,
+    /// It is not: the step is not applicable.
+    No,
+    /// A parameter that it uses has no value yet. Never in a plan.
+    Unknown,
+}
+
+/// What is done about a step that was in flight as the run died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InDoubt {
+    /// A person decides.
+    #[default]
+    Ask,
+    /// It is attempted again.
+    Retry,
+    /// It is undone. Only where there is an undo.
+    Undo,
+}
+
+impl OnFailure {
+    /// Whether it is what a runbook that does not say gets.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl InDoubt {
+    /// Whether it is what a step that does not say gets.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl WayBack {
+    /// Whether it is what a step that does not say gets.
+    pub fn is_default(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Undo(_) | Self::Irreversible => false,
+        }
+    }
+
+    /// The undo, if there is one.
+    pub fn undo(&self) -> Option<&Undo> {
+        match self {
+            Self::Undo(undo) => Some(undo),
+            Self::None | Self::Irreversible => None,
+        }
+    }
+}
+
+impl Step {
+    /// Whether it is to be done. A step whose condition is not met is not, and its facts do not count; one whose
+    /// condition cannot be told yet counts as done.
+    pub fn is_applicable(&self) -> bool {
+        self.when.as_ref().is_none_or(|when| when.applies != Applies::No)
+    }
+}
+
+impl Retry {
+    /// The pause before it is attempted for the `again`-th time after the first, counted from 1. Never overflows.
+    pub fn pause(&self, again: u32) -> Duration {
+        self.every.saturating_mul(self.backoff.saturating_pow(again.saturating_sub(1)))
+    }
 }
 
 /// What a step does.

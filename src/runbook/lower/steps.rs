@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::super::code;
-use super::super::model::{Action, Confirm, IfEnsured, Leftovers, RunAction, ScriptAction, Setting, Step, Text};
+use super::super::model::{
+    Action, Confirm, IfEnsured, InDoubt, Leftovers, RunAction, ScriptAction, Setting, Step, Text, WayBack,
+};
 use super::super::read::{Certainty, Fields, Keys, Reader, Templating};
 use super::super::template::{Binding, first_word, word_in_template};
 use super::super::yaml::{Content, Node};
@@ -141,7 +143,23 @@ fn step(
     let confirm = fields.get("confirm").and_then(|node| confirm(reader, node));
     let (id, id_span) = id?;
     let action = action?;
-    let step = Step { id, title, note, action, requires, ensures, within, timeout, if_ensured, confirm };
+    let (way_back, retry, when, in_doubt) = (WayBack::None, None, None, InDoubt::Ask);
+    let step = Step {
+        id,
+        title,
+        note,
+        action,
+        requires,
+        ensures,
+        within,
+        timeout,
+        if_ensured,
+        confirm,
+        way_back,
+        retry,
+        when,
+        in_doubt,
+    };
     Some((step, StepPlaces { requires: requires_places, ensures: ensures_places }, id_span))
 }
 

@@ -8,7 +8,7 @@ use crate::diagnostic::{Problems, Span};
 use crate::id::{Fact, SystemName};
 use crate::runbook::holds::{Hold, HoldStart, holds};
 use crate::runbook::lower::{Places, StepPlaces};
-use crate::runbook::model::{Action, IfEnsured, Runbook, Step};
+use crate::runbook::model::{Action, IfEnsured, InDoubt, OnFailure, Runbook, Step, WayBack};
 use crate::runbook::order::prove;
 
 /// The facts of one step: what it requires and what it ensures.
@@ -38,6 +38,10 @@ fn runbook(requires: &[Fact], steps: &[Facts]) -> (Runbook, Places) {
         timeout: std::time::Duration::ZERO,
         if_ensured: IfEnsured::Run,
         confirm: None,
+        way_back: WayBack::None,
+        retry: None,
+        when: None,
+        in_doubt: InDoubt::Ask,
     });
     let runbook = Runbook {
         name: "r".to_owned(),
@@ -45,6 +49,8 @@ fn runbook(requires: &[Fact], steps: &[Facts]) -> (Runbook, Places) {
         labels: BTreeMap::new(),
         systems: BTreeMap::new(),
         requires: requires.to_vec(),
+        locks: Vec::new(),
+        on_failure: OnFailure::Halt,
         steps: steps.collect(),
     };
     (runbook, Places { requires: run_places, steps: step_places })
