@@ -1,17 +1,20 @@
 //! The tree of a runbook to the model, part by part. Every mistake of the whole file is collected with its place; the
 //! proof of the order gets the places of the facts.
 
+mod action;
 mod probes;
 mod steps;
 mod systems;
+mod way_back;
 
 use std::collections::BTreeMap;
 
 use super::kinds::Library;
 use super::model::{OnFailure, Runbook, Step};
-use super::read::{Fields, Keys, Reader, Templating};
+use super::read::{Certainty, Fields, Keys, Reader, Templating};
 use super::yaml::Node;
 use super::{code, params};
+use crate::diagnostic::escape::is_unfit;
 use crate::diagnostic::{Diagnostic, Span, quoted, suggest};
 use crate::id::{Fact, NAME_RULE};
 
@@ -21,13 +24,16 @@ pub(super) use systems::{SystemTable, own_states};
 /// The keys of a runbook.
 pub(super) const RUNBOOK: Keys = Keys {
     of: "a runbook",
-    known: &["interlock", "name", "title", "labels", "params", "systems", "requires", "steps"],
-    later: &["locks", "on_failure", "in_doubt", "override", "retry", "transcript", "undo"],
+    known: &["interlock", "name", "title", "labels", "params", "systems", "locks", "requires", "on_failure", "steps"],
+    later: &["override", "transcript"],
 };
 
 /// How many labels there may be, and how long each.
 const MOST_LABELS: usize = 32;
 const LONGEST_LABEL: usize = 256;
+/// How many locks there may be, and how long each name.
+const MOST_LOCKS: usize = 64;
+const LONGEST_LOCK: usize = 200;
 
 /// Where the facts of a runbook stand, for the proof of the order. The lists go with those of the model, item by item.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,8 +47,11 @@ pub(super) struct Places {
 /// Where the facts of one step stand.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct StepPlaces {
+    pub(super) id: Span,
     pub(super) requires: Vec<Span>,
     pub(super) ensures: Vec<Span>,
+    pub(super) undo_requires: Vec<Span>,
+    pub(super) undo_ensures: Vec<Span>,
 }
 
 /// Checks the `interlock: 1` with which each file begins.
@@ -71,12 +80,15 @@ pub(super) fn runbook(
         systems::lower(reader, node, library, &mut table);
     }
     let (requires, requires_places) = facts(reader, fields.get("requires"), &table);
+    let locks = fields.get("locks").map(|node| locks(reader, node)).unwrap_or_default();
+    let on_failure = fields
+        .get("on_failure")
+        .map_or(OnFailure::Halt, |node| reader.choice(node, &[("halt", OnFailure::Halt), ("undo", OnFailure::Undo)]));
     let (steps, step_places) = match reader.required(fields, "steps", "a runbook") {
         Some(node) => steps::lower(reader, node, &table, scripts),
         None => (Vec::new(), Vec::new()),
     };
     let systems = table.into_systems();
-    let (locks, on_failure) = (Vec::new(), OnFailure::Halt);
     let runbook = Runbook { name, title, labels, systems, requires, locks, on_failure, steps };
     (runbook, Places { requires: requires_places, steps: step_places })
 }
@@ -115,6 +127,49 @@ fn labels(reader: &mut Reader<'_>, node: &Node<'_>) -> BTreeMap<String, String> 
         }
     }
     labels
+}
+
+/// The names of what a run claims for itself alone, in their canonical form and order.
+fn locks(reader: &mut Reader<'_>, node: &Node<'_>) -> Vec<String> {
+    let mut seen: BTreeMap<String, Span> = BTreeMap::new();
+    for item in reader.list(node, "a list of locks, such as `[postgres /srv/pg]`").unwrap_or_default() {
+        let Some(word) = reader.word(item, "the name of a lock", Templating::Plain) else { continue };
+        if word.certainty != Certainty::Known {
+            continue;
+        }
+        let name = match canonical_lock(&word.text) {
+            Ok(name) => name,
+            Err(message) => {
+                reader.wrong_value(word.span, message, "give the kind of thing and its name: `postgres /srv/pg`");
+                continue;
+            }
+        };
+        if seen.len() == MOST_LOCKS {
+            let diagnostic = Diagnostic::error(code::TOO_BIG, format!("a runbook has at most {MOST_LOCKS} locks"));
+            reader.report(diagnostic.at(word.span, "this is one too many"));
+            break;
+        }
+        if let Some(first) = seen.get(&name) {
+            let diagnostic = Diagnostic::error(code::TWICE, format!("the lock {} is named twice", quoted(&name)));
+            reader.report(diagnostic.at(word.span, "the second").related(*first, "the first"));
+            continue;
+        }
+        seen.insert(name, word.span);
+    }
+    seen.into_keys().collect()
+}
+
+/// A lock's name without blanks at its ends, and with single ones inside.
+fn canonical_lock(text: &str) -> Result<String, String> {
+    if text.contains(|c: char| c.is_control() || is_unfit(c)) {
+        return Err(format!("the name of a lock must not hold control characters, as {} does", quoted(text)));
+    }
+    let name = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match name.len() {
+        0 => Err("expected the name of a lock, found an empty text".to_owned()),
+        1..=LONGEST_LOCK => Ok(name),
+        length => Err(format!("the name of a lock has at most {LONGEST_LOCK} bytes, and this one has {length}")),
+    }
 }
 
 /// Reads a list of facts; those that name no declared system and state are reported and left out.
@@ -208,7 +263,7 @@ fn argv(reader: &mut Reader<'_>, node: &Node<'_>, what: &str) -> Vec<String> {
     for (at, item) in items.iter().enumerate() {
         let Some(word) = reader.word(item, "an argument", Templating::Plain) else { continue };
         if at == 0
-            && word.certainty == super::read::Certainty::Known
+            && word.certainty == Certainty::Known
             && let Err((message, help)) = program(&word.text)
         {
             reader.wrong_value(word.span, message, help);
@@ -249,14 +304,14 @@ fn variable_name(reader: &mut Reader<'_>, name: &str, span: Span) {
 }
 
 /// The ids of all steps with their places, to find those that are used twice.
-fn unique_ids(reader: &mut Reader<'_>, steps: &[Step], places: &[Span]) {
+fn unique_ids(reader: &mut Reader<'_>, steps: &[Step], places: &[StepPlaces]) {
     let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
-    for (step, place) in steps.iter().zip(places) {
-        if let Some(first) = seen.insert(step.id.as_str(), *place) {
+    for (step, place) in steps.iter().zip(places.iter().map(|places| places.id)) {
+        if let Some(first) = seen.insert(step.id.as_str(), place) {
             seen.insert(step.id.as_str(), first);
             reader.report(
                 Diagnostic::error(code::TWICE, format!("two steps have the id `{}`", step.id))
-                    .at(*place, "the second")
+                    .at(place, "the second")
                     .related(first, "the first")
                     .help("the audit log and the command line name steps by their id: give each its own"),
             );

@@ -234,6 +234,13 @@ impl Reader<'_> {
         }
     }
 
+    /// Reports what is wrong with an expression that stands in this scalar.
+    pub(super) fn expression_mistakes(&mut self, node: &Node<'_>, expression: &str, mistakes: Vec<Mistake>) {
+        for mistake in mistakes {
+            self.template_mistake(node, expression, Style::Plain, mistake);
+        }
+    }
+
     fn template_mistake(&mut self, node: &Node<'_>, text: &str, style: Style, mistake: Mistake) {
         let raw = self.source.slice(node.span);
         // Where the text stands in the file as it is, its places are the file's; where escapes or folded lines lie

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 
 use super::params::Value;
@@ -45,6 +46,30 @@ pub enum Rendered {
     Unknown,
     /// It depends on a secret.
     Secret,
+}
+
+/// What an expression came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The parameters that it names, in order.
+    pub names: Vec<String>,
+    /// What came out.
+    pub verdict: Verdict,
+}
+
+/// What came out of an expression that is a condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// True.
+    Met,
+    /// False.
+    NotMet,
+    /// It depends on a parameter that has no value yet.
+    Unknown,
+    /// It depends on a secret.
+    Secret,
+    /// It is neither true nor false, but something of this kind.
+    Other(ValueKind),
 }
 
 /// What is wrong with a template.
@@ -192,6 +217,61 @@ impl Templates {
             }]),
             Ok(rendered) => Ok(Rendered::Known(rendered)),
         }
+    }
+
+    /// Decides an expression, written without delimiters.
+    ///
+    /// # Errors
+    /// Every undefined name of it, or else the first other mistake.
+    pub fn decide(&self, expression: &str) -> Result<Decision, Vec<Mistake>> {
+        const OPEN: &str = "{{ ";
+        if let Some(at) = ["{{", "}}", "{%", "%}", "{#", "#}"].iter().find_map(|braces| expression.find(braces)) {
+            return Err(vec![Mistake {
+                kind: MistakeKind::Template,
+                message: "a condition holds no delimiters of templates".to_owned(),
+                range: Some(at..at + 2),
+                help: Some("write the expression alone: `port == 5432`".to_owned()),
+            }]);
+        }
+        let shifted = |mut mistake: Mistake| {
+            let shift = |at: usize| at.saturating_sub(OPEN.len()).min(expression.len());
+            mistake.range = mistake.range.map(|range| shift(range.start)..shift(range.end));
+            mistake
+        };
+        let template = format!("{OPEN}{expression} }}}}");
+        if let Some(mistake) = unsupported(&template) {
+            return Err(vec![shifted(mistake)]);
+        }
+        let wrong = |error: &Error| {
+            let mut mistake = self.mistake(error, expression);
+            if error.kind() == ErrorKind::SyntaxError {
+                mistake.message =
+                    mistake.message.replace("the template cannot be rendered", "the condition cannot be read");
+                mistake.help = Some("a condition is an expression such as `port == 5432 and not fast`".to_owned());
+            }
+            vec![mistake]
+        };
+        let compiled = self.environment.compile_expression(expression).map_err(|error| wrong(&error))?;
+        let mut names: Vec<String> = compiled.undeclared_variables(false).into_iter().collect();
+        names.sort();
+        let undefined = names.iter().filter(|name| !self.bindings.contains_key(*name));
+        let undefined: Vec<Mistake> = undefined.map(|name| shifted(self.undefined(name, &template))).collect();
+        if !undefined.is_empty() {
+            return Err(undefined);
+        }
+        let uses = |wanted: fn(&Binding) -> bool| names.iter().any(|name| self.bindings.get(name).is_some_and(wanted));
+        let secret = uses(|binding| *binding == Binding::Secret);
+        let missing = uses(|binding| matches!(binding, Binding::Missing(_)));
+        let verdict = match compiled.eval(self.context.clone()) {
+            Err(error) if is_static(&error) || !(secret || missing) => return Err(wrong(&error)),
+            Ok(_) | Err(_) if secret => Verdict::Secret,
+            Err(_) => Verdict::Unknown,
+            Ok(value) if value.kind() != ValueKind::Bool => Verdict::Other(value.kind()),
+            Ok(_) if missing => Verdict::Unknown,
+            Ok(value) if value.is_true() => Verdict::Met,
+            Ok(_) => Verdict::NotMet,
+        };
+        Ok(Decision { names, verdict })
     }
 
     fn undefined(&self, name: &str, text: &str) -> Mistake {

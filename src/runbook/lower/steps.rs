@@ -1,37 +1,31 @@
-//! Steps.
+//! Steps, and the blocks that give several of them something in common. Blocks are laid out flat: what comes out is a
+//! plain list of steps, each with what it got from the blocks around it.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::code;
-use super::super::model::{
-    Action, Confirm, IfEnsured, InDoubt, Leftovers, RunAction, ScriptAction, Setting, Step, Text, WayBack,
-};
-use super::super::read::{Certainty, Fields, Keys, Reader, Templating};
-use super::super::template::{Binding, first_word, word_in_template};
+use super::super::model::{Action, Confirm, IfEnsured, Retry, Step, Text, When};
+use super::super::read::{Fields, Keys, Reader, Templating};
 use super::super::yaml::{Content, Node};
-use super::{StepPlaces, SystemTable, argv, facts, unique_ids, variable_name};
+use super::action::{Base, Owner, act, pointless, variables};
+use super::{StepPlaces, SystemTable, facts, unique_ids, way_back};
 use crate::diagnostic::{Diagnostic, Span};
-use crate::id::StepId;
+use crate::id::{Fact, StepId};
 
 /// How many bytes of parameters all scripts of a runbook may be given together.
 const MOST_GIVEN: usize = 16 << 20;
-/// How long an action may take where nothing else is given.
-const TIMEOUT: Duration = Duration::from_secs(600);
-/// The same for a manual step: a person may have to walk.
-const MANUAL_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
-/// How long `ensures` may take to come true where nothing else is given.
-const WITHIN: Duration = Duration::from_secs(30);
+/// How many bytes blocks and conditions may copy into steps.
+const MOST_SHARED: usize = 16 << 20;
+/// How deep blocks may stand in each other.
+const DEEPEST: usize = 3;
 
-const ACTIONS: [&str; 4] = ["run", "script", "wait", "manual"];
-const LATER_ACTIONS: [&str; 2] = ["block", "call"];
 const STEP: Keys = Keys {
     of: "a step",
     known: &[
         "id",
         "title",
         "note",
+        "when",
         "run",
         "script",
         "wait",
@@ -40,6 +34,7 @@ const STEP: Keys = Keys {
         "ensures",
         "within",
         "timeout",
+        "retry",
         "env",
         "cwd",
         "user",
@@ -48,27 +43,49 @@ const STEP: Keys = Keys {
         "starts_service",
         "if_ensured",
         "confirm",
-    ],
-    later: &[
         "undo",
         "irreversible",
-        "on_failure",
-        "retry",
-        "locks",
-        "block",
-        "call",
-        "when",
         "in_doubt",
-        "override",
-        "save",
-        "transcript",
-        "replaces",
-        "with",
     ],
+    later: &["call", "override", "save", "transcript", "replaces", "with"],
+};
+const BLOCK: Keys = Keys {
+    of: "a block",
+    known: &["block", "title", "note", "when", "requires", "user", "env", "timeout"],
+    later: &["override"],
 };
 const CONFIRM: Keys = Keys { of: "a confirmation", known: &["ask", "expect"], later: &[] };
-/// Keys that only a step with a process of its own has.
-const PROCESS_KEYS: [&str; 6] = ["env", "cwd", "user", "stdin", "success", "starts_service"];
+
+/// What is known, and what has been read, while steps are read.
+pub(super) struct Lowering<'c> {
+    pub(super) table: &'c SystemTable,
+    /// The parameters as scripts get them.
+    scripts: &'c BTreeMap<String, String>,
+    /// How many bytes of parameters may still be given to scripts.
+    left_for_scripts: usize,
+    /// How many bytes blocks and conditions may still copy into steps.
+    left_to_share: usize,
+    /// Whether a bound was passed, so that nothing more is read.
+    is_full: bool,
+    /// The notes of blocks whose first step is still to come.
+    notes: Vec<String>,
+    steps: Vec<Step>,
+    places: Vec<StepPlaces>,
+}
+
+/// What the blocks around a step give to it.
+#[derive(Debug, Clone, Default)]
+struct Share {
+    /// How many blocks there are.
+    depth: usize,
+    title: Option<String>,
+    conditions: Vec<When>,
+    requires: Vec<Fact>,
+    places: Vec<Span>,
+    base: Base,
+    /// Roughly how many bytes all that takes.
+    size: usize,
+}
 
 /// Reads the section `steps`. `scripts` holds the parameters as scripts get them.
 pub(super) fn lower(
@@ -77,90 +94,235 @@ pub(super) fn lower(
     table: &SystemTable,
     scripts: &BTreeMap<String, String>,
 ) -> (Vec<Step>, Vec<StepPlaces>) {
-    let items = reader.list(node, "a list of steps").unwrap_or_default();
-    if items.is_empty() && matches!(node.content, Content::Sequence(_)) {
-        reader.wrong_value(node.span, "a runbook needs at least one step", "add a step");
-    }
-    let mut steps = Vec::with_capacity(items.len());
-    let mut places = Vec::with_capacity(items.len());
-    let mut ids = Vec::with_capacity(items.len());
-    let each: usize = scripts.iter().map(|(name, value)| name.len() + value.len() + size_of::<(String, Text)>()).sum();
-    let mut left = MOST_GIVEN;
-    let none = BTreeMap::new();
-    for item in items {
-        let is_script = matches!(&item.content, Content::Mapping(entries) if entries.iter().any(|e| e.key == "script"));
-        let scripts = match (is_script, left.checked_sub(each)) {
-            (true, Some(rest)) => {
-                left = rest;
-                scripts
-            }
-            (true, None) => {
-                let message = format!("the parameters of all scripts together take more than {} MiB", MOST_GIVEN >> 20);
-                let diagnostic = Diagnostic::error(code::TOO_BIG, message);
-                reader.report(diagnostic.at(reader.first_line(item.span), "here it is too much"));
-                break;
-            }
-            (false, _) => &none,
-        };
-        if let Some((step, place, id)) = step(reader, item, table, scripts) {
-            steps.push(step);
-            places.push(place);
-            ids.push(id);
-        }
-    }
-    unique_ids(reader, &steps, &ids);
-    (steps, places)
+    let mut lowering = Lowering {
+        table,
+        scripts,
+        left_for_scripts: MOST_GIVEN,
+        left_to_share: MOST_SHARED,
+        is_full: false,
+        notes: Vec::new(),
+        steps: Vec::new(),
+        places: Vec::new(),
+    };
+    lowering.list(reader, node, &Share::default());
+    unique_ids(reader, &lowering.steps, &lowering.places);
+    (lowering.steps, lowering.places)
 }
 
-fn step(
-    reader: &mut Reader<'_>,
-    node: &Node<'_>,
-    table: &SystemTable,
-    scripts: &BTreeMap<String, String>,
-) -> Option<(Step, StepPlaces, Span)> {
-    let fields = reader.fields(node, &STEP)?;
-    let id = id(reader, &fields);
-    let title = fields.get("title").map(|node| reader.filled_text(node, "a title"));
-    let note = fields.get("note").map(|node| reader.filled_text(node, "a note"));
-    let (requires, requires_places) = facts(reader, fields.get("requires"), table);
-    let (ensures, ensures_places) = facts(reader, fields.get("ensures"), table);
-    let (action, wait) = action(reader, &fields, scripts);
-    let timeout = match (fields.get("timeout"), &action, wait) {
-        (_, _, Some(wait)) => wait,
-        (Some(node), _, None) => reader.positive_duration(node),
-        (None, Some(Action::Manual(_)), None) => MANUAL_TIMEOUT,
-        (None, _, None) => TIMEOUT,
-    };
-    let within = match (fields.get("within"), wait) {
-        (_, Some(wait)) => wait,
-        (Some(node), None) => reader.duration(node),
-        (None, None) => WITHIN,
-    };
-    without_ensures(reader, &fields);
-    let if_ensured = fields
-        .get("if_ensured")
-        .map_or(IfEnsured::Run, |node| reader.choice(node, &[("run", IfEnsured::Run), ("pass", IfEnsured::Pass)]));
-    let confirm = fields.get("confirm").and_then(|node| confirm(reader, node));
-    let (id, id_span) = id?;
-    let action = action?;
-    let (way_back, retry, when, in_doubt) = (WayBack::None, None, None, InDoubt::Ask);
-    let step = Step {
-        id,
-        title,
-        note,
-        action,
-        requires,
-        ensures,
-        within,
-        timeout,
-        if_ensured,
-        confirm,
-        way_back,
-        retry,
-        when,
-        in_doubt,
-    };
-    Some((step, StepPlaces { requires: requires_places, ensures: ensures_places }, id_span))
+impl Lowering<'_> {
+    fn list(&mut self, reader: &mut Reader<'_>, node: &Node<'_>, share: &Share) {
+        let items = reader.list(node, "a list of steps").unwrap_or_default();
+        if items.is_empty() && matches!(node.content, Content::Sequence(_)) {
+            let of = if share.depth == 0 { "a runbook" } else { "a block" };
+            reader.wrong_value(node.span, format!("{of} needs at least one step"), "add a step");
+        }
+        for item in items {
+            if self.is_full {
+                break;
+            }
+            let is_block =
+                matches!(&item.content, Content::Mapping(entries) if entries.iter().any(|e| e.key == "block"));
+            if is_block {
+                self.block(reader, item, share);
+            } else if let Some((step, places)) = self.step(reader, item, share) {
+                self.steps.push(step);
+                self.places.push(places);
+            }
+        }
+    }
+
+    fn block(&mut self, reader: &mut Reader<'_>, node: &Node<'_>, around: &Share) {
+        let Some(fields) = reader.fields(node, &BLOCK) else { return };
+        let Some(entry) = fields.entry("block") else { return };
+        if around.depth == DEEPEST {
+            let message = format!("blocks stand in each other at most {DEEPEST} deep");
+            let diagnostic = Diagnostic::error(code::TOO_BIG, message).at(entry.key_span, "this is one too many");
+            reader.report(diagnostic.help("move its steps into the block around it"));
+            return;
+        }
+        if !self.copies(reader, &fields, around.size) {
+            return;
+        }
+        let mut share = around.clone();
+        share.depth += 1;
+        if let Some(node) = fields.get("title") {
+            share.title = Some(titled(around.title.as_deref(), reader.filled_text(node, "a title")));
+        }
+        if let Some(node) = fields.get("note") {
+            let note = reader.filled_text(node, "a note");
+            self.notes.push(note);
+        }
+        share.conditions.extend(fields.get("when").and_then(|node| way_back::when(reader, node)));
+        let (requires, places) = facts(reader, fields.get("requires"), self.table);
+        (share.requires, share.places) = joined(&around.requires, &around.places, requires, places);
+        share.base.user = fields.get("user").map(|node| reader.filled_text(node, "a user")).or(share.base.user);
+        share.base.env.extend(fields.get("env").map(|node| variables(reader, node)).unwrap_or_default());
+        share.base.timeout = fields.get("timeout").map(|node| reader.positive_duration(node)).or(share.base.timeout);
+        share.size = share.measure();
+
+        let first = self.steps.len();
+        self.list(reader, &entry.value, &share);
+        let steps = &self.steps[first..];
+        let is_told = |key: &str| match key {
+            "timeout" => steps.iter().any(|step| !matches!(step.action, Action::Wait)),
+            _ => steps.iter().any(|step| matches!(step.action, Action::Run(_) | Action::Script(_))),
+        };
+        for entry in ["user", "env", "timeout"].into_iter().filter_map(|key| fields.entry(key)) {
+            if !steps.is_empty() && !is_told(&entry.key) {
+                let message = format!("`{}` says nothing in this block: none of its steps uses it", entry.key);
+                reader.report(Diagnostic::error(code::POINTLESS_KEY, message).at(entry.key_span, "remove it"));
+            }
+        }
+    }
+
+    fn step(&mut self, reader: &mut Reader<'_>, node: &Node<'_>, share: &Share) -> Option<(Step, StepPlaces)> {
+        let fields = reader.fields(node, &STEP)?;
+        if !self.copies(reader, &fields, share.size) {
+            return None;
+        }
+        let id = id(reader, &fields);
+        let title = fields.get("title").map(|node| reader.filled_text(node, "a title"));
+        let title = title.map(|title| titled(share.title.as_deref(), title)).or_else(|| share.title.clone());
+        let own_note = fields.get("note").map(|node| reader.filled_text(node, "a note"));
+        let notes: Vec<String> = self.notes.drain(..).chain(own_note).collect();
+        let note = (!notes.is_empty()).then(|| notes.join("\n"));
+        let (requires, places) = facts(reader, fields.get("requires"), self.table);
+        let (requires, requires_places) = joined(&share.requires, &share.places, requires, places);
+        let (ensures, ensures_places) = facts(reader, fields.get("ensures"), self.table);
+        let mut base = share.base.clone();
+        if fields.get("script").is_some() {
+            let mut env = self.script_variables(reader, &fields)?;
+            env.append(&mut base.env);
+            base.env = env;
+        }
+        let act = act(reader, &fields, Owner::Step, base);
+        let if_ensured = fields
+            .get("if_ensured")
+            .map_or(IfEnsured::Run, |node| reader.choice(node, &[("run", IfEnsured::Run), ("pass", IfEnsured::Pass)]));
+        let confirm = fields.get("confirm").and_then(|node| confirm(reader, node));
+        let retry = retry(reader, &fields, act.action.as_ref());
+        let (way_back, undo_requires, undo_ensures) = self.way_back(reader, &fields);
+        let in_doubt = way_back::in_doubt(reader, &fields);
+        let when = self.condition(reader, &fields, share);
+        let (id, id_place) = id?;
+        let places = StepPlaces {
+            id: id_place,
+            requires: requires_places,
+            ensures: ensures_places,
+            undo_requires,
+            undo_ensures,
+        };
+        let step = Step {
+            id,
+            title,
+            note,
+            action: act.action?,
+            requires,
+            ensures,
+            within: act.within,
+            timeout: act.timeout,
+            if_ensured,
+            confirm,
+            way_back,
+            retry,
+            when,
+            in_doubt,
+        };
+        Some((step, places))
+    }
+
+    /// The condition of a step, joined to those of the blocks around it.
+    fn condition(&mut self, reader: &mut Reader<'_>, fields: &Fields<'_>, share: &Share) -> Option<When> {
+        let own = fields.get("when").and_then(|node| way_back::when(reader, node));
+        if let Some(own) = &own
+            && !self.copies(reader, fields, size_of_when(own))
+        {
+            return None;
+        }
+        way_back::all_of(share.conditions.iter().cloned().chain(own).collect())
+    }
+
+    /// The parameters as the environment of one script; `None` if all scripts together got too much.
+    pub(super) fn script_variables(
+        &mut self,
+        reader: &mut Reader<'_>,
+        fields: &Fields<'_>,
+    ) -> Option<BTreeMap<String, Text>> {
+        let size =
+            self.scripts.iter().map(|(name, value)| name.len() + value.len() + size_of::<(String, Text)>()).sum();
+        let Some(left) = self.left_for_scripts.checked_sub(size) else {
+            let message = format!("the parameters of all scripts together take more than {} MiB", MOST_GIVEN >> 20);
+            self.too_much(reader, fields, message);
+            return None;
+        };
+        self.left_for_scripts = left;
+        Some(self.scripts.iter().map(|(name, value)| (name.clone(), Text::Plain(value.clone()))).collect())
+    }
+
+    /// Whether so many bytes more may be copied into steps.
+    fn copies(&mut self, reader: &mut Reader<'_>, fields: &Fields<'_>, size: usize) -> bool {
+        let Some(left) = self.left_to_share.checked_sub(size) else {
+            let message = format!(
+                "what blocks and conditions give to all steps together takes more than {} MiB",
+                MOST_SHARED >> 20
+            );
+            self.too_much(reader, fields, message);
+            return false;
+        };
+        self.left_to_share = left;
+        true
+    }
+
+    fn too_much(&mut self, reader: &mut Reader<'_>, fields: &Fields<'_>, message: String) {
+        self.is_full = true;
+        let place = reader.first_line(fields.span);
+        reader.report(Diagnostic::error(code::TOO_BIG, message).at(place, "here it is too much"));
+    }
+}
+
+impl Share {
+    fn measure(&self) -> usize {
+        let facts: usize = self.requires.iter().map(|fact| size_of::<Fact>() + fact.to_string().len()).sum();
+        let variables: usize = self.base.env.iter().map(|(name, text)| name.len() + text_size(text)).sum();
+        let user = self.base.user.as_ref().map_or(0, String::len);
+        let title = self.title.as_ref().map_or(0, String::len);
+        facts + variables + user + title + self.conditions.iter().map(size_of_when).sum::<usize>()
+    }
+}
+
+fn text_size(text: &Text) -> usize {
+    match text {
+        Text::Plain(text) | Text::Secret(text) => size_of::<(String, Text)>() + text.len(),
+    }
+}
+
+fn size_of_when(when: &When) -> usize {
+    let values: usize =
+        when.values.iter().map(|(name, value)| size_of::<(String, String)>() + name.len() + value.len()).sum();
+    size_of::<When>() + when.expression.len() + values
+}
+
+/// A title below that of the block around it.
+fn titled(around: Option<&str>, title: String) -> String {
+    match around {
+        Some(around) => format!("{around}: {title}"),
+        None => title,
+    }
+}
+
+/// The facts of a block, and then those that are added to them; one that is there already stays where it is.
+fn joined(
+    before: &[Fact],
+    before_places: &[Span],
+    added: Vec<Fact>,
+    added_places: Vec<Span>,
+) -> (Vec<Fact>, Vec<Span>) {
+    if before.is_empty() {
+        return (added, added_places);
+    }
+    let known: BTreeSet<&Fact> = before.iter().collect();
+    let fresh = added.into_iter().zip(added_places).filter(|(fact, _)| !known.contains(fact));
+    before.iter().cloned().zip(before_places.iter().copied()).chain(fresh).unzip()
 }
 
 fn id(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<(StepId, Span)> {
@@ -175,172 +337,14 @@ fn id(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<(StepId, Span)> {
     }
 }
 
-/// `within` and `if_ensured` speak of `ensures`.
-fn without_ensures(reader: &mut Reader<'_>, fields: &Fields<'_>) {
-    let empty = |node: &Node<'_>| matches!(&node.content, Content::Sequence(items) if items.is_empty());
-    if fields.get("ensures").is_some_and(|node| !empty(node)) {
-        return;
+fn retry(reader: &mut Reader<'_>, fields: &Fields<'_>, action: Option<&Action>) -> Option<Retry> {
+    let node = fields.get("retry")?;
+    match action {
+        Some(Action::Wait) => pointless(reader, fields, Owner::Step, "wait", &["retry"]),
+        Some(Action::Manual(_)) => pointless(reader, fields, Owner::Step, "manual", &["retry"]),
+        Some(Action::Run(_) | Action::Script(_)) | None => {}
     }
-    for key in ["within", "if_ensured"] {
-        if let Some(entry) = fields.entry(key) {
-            reader.report(
-                Diagnostic::error(code::POINTLESS_KEY, format!("`{key}` says nothing in a step that ensures nothing"))
-                    .at(entry.key_span, "there is no `ensures`")
-                    .help("add `ensures`, or remove this"),
-            );
-        }
-    }
-}
-
-/// The action, and for a wait how long it may take.
-fn action(
-    reader: &mut Reader<'_>,
-    fields: &Fields<'_>,
-    scripts: &BTreeMap<String, String>,
-) -> (Option<Action>, Option<Duration>) {
-    let present: Vec<&str> = ACTIONS.iter().copied().filter(|key| fields.get(key).is_some()).collect();
-    let [one] = present[..] else {
-        // A step whose action comes with a later version has its mistake already.
-        if !(present.is_empty() && LATER_ACTIONS.iter().any(|key| fields.get(key).is_some())) {
-            action_count(reader, fields, &present);
-        }
-        return (None, None);
-    };
-    let Some(node) = fields.get(one) else { return (None, None) };
-    match one {
-        "run" => {
-            let argv = argv(reader, node, "a program and its arguments");
-            let setting = setting(reader, fields, &BTreeMap::new());
-            (Some(Action::Run(RunAction { argv, setting })), None)
-        }
-        "script" => {
-            let text = script(reader, node);
-            let setting = setting(reader, fields, scripts);
-            (Some(Action::Script(ScriptAction { text, setting })), None)
-        }
-        "wait" => {
-            pointless(reader, fields, one, &PROCESS_KEYS);
-            pointless(reader, fields, one, &["timeout", "within"]);
-            if fields.get("ensures").is_none() {
-                let span = fields.entry(one).map_or(fields.span, |entry| entry.key_span);
-                reader.report(
-                    Diagnostic::error(code::MISSING_KEY, "a `wait` needs the key `ensures`")
-                        .at(span, "for what?")
-                        .help("say which facts it waits for: `ensures: [database up]`"),
-                );
-            }
-            (Some(Action::Wait), Some(reader.positive_duration(node)))
-        }
-        _ => {
-            pointless(reader, fields, one, &PROCESS_KEYS);
-            (Some(Action::Manual(reader.filled_text(node, "what a person is to do"))), None)
-        }
-    }
-}
-
-fn action_count(reader: &mut Reader<'_>, fields: &Fields<'_>, present: &[&str]) {
-    let places: Vec<Span> = present.iter().filter_map(|key| fields.entry(key)).map(|entry| entry.key_span).collect();
-    let diagnostic = match places[..] {
-        [first, second, ..] => Diagnostic::error(code::ACTION_COUNT, "a step does one thing, and this one has several")
-            .at(second, "another action")
-            .related(first, "the first action")
-            .help("make a step of each"),
-        _ => Diagnostic::error(code::ACTION_COUNT, "this step does nothing")
-            .at(reader.first_line(fields.span), "expected an action")
-            .help("give it one of `run`, `script`, `wait`, `manual`"),
-    };
-    reader.report(diagnostic);
-}
-
-fn pointless(reader: &mut Reader<'_>, fields: &Fields<'_>, action: &str, keys: &[&str]) {
-    for key in keys {
-        if let Some(entry) = fields.entry(key) {
-            let why = match action {
-                "wait" if *key == "timeout" || *key == "within" => "the value of `wait` says how long it may take",
-                _ => "it starts no process",
-            };
-            reader.report(
-                Diagnostic::error(code::POINTLESS_KEY, format!("`{key}` says nothing in a `{action}` step: {why}"))
-                    .at(entry.key_span, "remove it"),
-            );
-        }
-    }
-}
-
-/// The text of a script, which is never rendered: a value put into shell text could be read as commands.
-fn script(reader: &mut Reader<'_>, node: &Node<'_>) -> String {
-    let Content::Scalar(scalar) = &node.content else {
-        reader.word(node, "a shell text", Templating::Refused);
-        return String::new();
-    };
-    if scalar.is_null() || scalar.text.trim().is_empty() || scalar.text.contains('\0') {
-        reader.wrong_value(node.span, "expected a shell text", "write it as a block: `script: |`");
-        return String::new();
-    }
-    let text = scalar.text.clone().into_owned();
-    if !text.contains("{{") {
-        return text;
-    }
-    let raw = reader.source.slice(node.span);
-    let inserted = first_word(&text, |word| reader.templates.binding(word).is_some()).map(|name| {
-        let place = word_in_template(raw, name)
-            .map_or(node.span, |range| Span::new(node.span.start + range.start, node.span.start + range.end));
-        (name, place, reader.templates.binding(name) == Some(&Binding::Secret))
-    });
-    let diagnostic = match inserted {
-        Some((name, place, false)) => {
-            Diagnostic::error(code::SCRIPT_TEMPLATE, "the text of a script is never rendered")
-                .at(place, "this would stay as it is written")
-                .help(format!("the parameter is there as an environment variable: write \"${name}\", in double quotes"))
-        }
-        Some((name, place, true)) => Diagnostic::error(code::SCRIPT_TEMPLATE, "the text of a script is never rendered")
-            .at(place, "this would stay as it is written")
-            .help(format!("give the secret to the script by `env: {{{}: \"{{{{ {name} }}}}\"}}`", name.to_uppercase())),
-        None => {
-            let at = raw.find("{{").map_or(node.span.start, |at| node.span.start + at);
-            Diagnostic::warning(code::SCRIPT_BRACES, "the text of a script is never rendered")
-                .at(Span::new(at, (at + 2).min(node.span.end)), "these braces reach the shell as they are")
-        }
-    };
-    reader.report(diagnostic);
-    text
-}
-
-fn setting(reader: &mut Reader<'_>, fields: &Fields<'_>, base: &BTreeMap<String, String>) -> Setting {
-    let mut env: BTreeMap<String, Text> =
-        base.iter().map(|(name, value)| (name.clone(), Text::Plain(value.clone()))).collect();
-    if let Some(node) = fields.get("env") {
-        for entry in reader.mapping(node, "a mapping from variable names to texts").unwrap_or_default() {
-            variable_name(reader, &entry.key, entry.key_span);
-            if let Some(text) = secret_or_text(reader, &entry.value, "the value of a variable") {
-                env.insert(entry.key.clone().into_owned(), text);
-            }
-        }
-    }
-    let success = fields.get("success").map(|node| {
-        let codes = reader.exit_codes(node);
-        if codes.is_empty() && matches!(node.content, Content::Sequence(_)) {
-            reader.wrong_value(node.span, "with no exit code the step could never succeed", "write `success: [0]`");
-        }
-        codes
-    });
-    let service = fields.get("starts_service").is_some_and(|node| reader.truth(node));
-    Setting {
-        env,
-        cwd: fields.get("cwd").map_or_else(|| PathBuf::from("/"), |node| reader.path(node)),
-        user: fields.get("user").map(|node| reader.filled_text(node, "a user")),
-        stdin: fields.get("stdin").and_then(|node| secret_or_text(reader, node, "what the step reads")),
-        success: success.unwrap_or_else(|| vec![0]),
-        leftovers: if service { Leftovers::Service } else { Leftovers::Fail },
-    }
-}
-
-fn secret_or_text(reader: &mut Reader<'_>, node: &Node<'_>, what: &str) -> Option<Text> {
-    let word = reader.word(node, what, Templating::SecretsToo)?;
-    Some(match word.certainty {
-        Certainty::Known | Certainty::Unknown => Text::Plain(word.text.into_owned()),
-        Certainty::Secret => Text::Secret(word.text.into_owned()),
-    })
+    way_back::retry(reader, node)
 }
 
 fn confirm(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Confirm> {

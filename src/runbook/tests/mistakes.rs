@@ -333,20 +333,20 @@ fn e0206_yes_for_a_boolean() {
 
 #[test]
 fn e0207_what_comes_later() {
-    assert_snapshot!(refused(&with_step("run: [ls]\nundo: {run: [ls]}\nretry: {times: 3}"), &[]), @r#"
-    error[E0207]: `undo` is not supported yet
-      --> runbook.yaml:12:3
+    assert_snapshot!(refused(&with_step("call: other.yaml\nsave: {id: {regex: x}}"), &[]), @r#"
+    error[E0207]: `call` is not supported yet
+      --> runbook.yaml:11:3
        |
-    12 |   undo: {run: [ls]}
+    11 |   call: other.yaml
        |   ^^^^ known, but this version of interlock would not do it
        |
        = help: a runbook is refused rather than done in part: take it out, or use a later version
 
-    error[E0207]: `retry` is not supported yet
-      --> runbook.yaml:13:3
+    error[E0207]: `save` is not supported yet
+      --> runbook.yaml:12:3
        |
-    13 |   retry: {times: 3}
-       |   ^^^^^ known, but this version of interlock would not do it
+    12 |   save: {id: {regex: x}}
+       |   ^^^^ known, but this version of interlock would not do it
        |
        = help: a runbook is refused rather than done in part: take it out, or use a later version
     "#);
@@ -354,15 +354,15 @@ fn e0207_what_comes_later() {
 
 #[test]
 fn e0207_kinds_and_probes_that_come_later() {
-    assert_snapshot!(refused(&with_section(r"locks: [a]
+    assert_snapshot!(refused(&with_section(r"transcript: {keep: all}
 systems:
   db: {mysql: {}}
   web: {states: {up: {http: {url: x}}}}"), &[]), @r#"
-    error[E0207]: `locks` is not supported yet
+    error[E0207]: `transcript` is not supported yet
      --> runbook.yaml:3:1
       |
-    3 | locks: [a]
-      | ^^^^^ known, but this version of interlock would not do it
+    3 | transcript: {keep: all}
+      | ^^^^^^^^^^ known, but this version of interlock would not do it
       |
       = help: a runbook is refused rather than done in part: take it out, or use a later version
 

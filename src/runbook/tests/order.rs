@@ -26,7 +26,10 @@ fn runbook(requires: &[Fact], steps: &[Facts]) -> (Runbook, Places) {
             .collect()
     };
     let run_places = places(requires);
-    let step_places = steps.iter().map(|(r, e)| StepPlaces { requires: places(r), ensures: places(e) }).collect();
+    let step_places = steps
+        .iter()
+        .map(|(r, e)| StepPlaces { requires: places(r), ensures: places(e), ..StepPlaces::default() })
+        .collect();
     let steps = steps.iter().enumerate().map(|(index, (requires, ensures))| Step {
         id: format!("s{index}").parse().unwrap(),
         title: None,
