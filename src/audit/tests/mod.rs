@@ -2,6 +2,7 @@
 
 mod basics;
 mod common;
+mod events;
 mod faults;
 mod model;
 mod real;

@@ -1,0 +1,161 @@
+//! Every event there is, once: that it can be written and read back, and that docs/audit-format.md describes it.
+
+use super::common::{open, run_id, scratch};
+use crate::audit::{Draft, read, verify};
+use crate::history::event::{AnsweredBy, Cause, Ending, Event, Output, Program, Question, Sight, Verdict, WatchedFact};
+use crate::id::{Digest, StepId};
+
+fn digest() -> Digest {
+    Digest::of(b"something")
+}
+
+fn step() -> StepId {
+    "stop-monit".parse().unwrap()
+}
+
+fn sight() -> Sight {
+    Sight { fact: "monit stopped".parse().unwrap(), verdict: Verdict::Holds, evidence: "no \u{1b} process".to_owned() }
+}
+
+/// One of each, with every field set.
+fn all() -> Vec<Event> {
+    let text = || "text".to_owned();
+    let (attempt, micros, by) = (1, 12, AnsweredBy::Terminal);
+    let (question, ask, answer) = (Question::Confirm, text(), text());
+    let program = Some(Program { path: text(), digest: digest() });
+    let output = Some(Output { bytes: 1, digest: digest(), transcript: text(), left_out: 2 });
+    let watched = WatchedFact { fact: sight().fact, probe: text(), commands: vec![vec![text()]] };
+    let mut all = vec![
+        Event::LogCreated { log: text(), program: text() },
+        Event::LogRepaired { segment: text(), offset: 1, length: 2, digest: digest(), kept_in: text() },
+        Event::RunRefused { runbook: text(), plan: digest(), cause: Cause::Locked, reason: text() },
+        Event::RunOpened {
+            runbook: text(),
+            title: Some(text()),
+            labels: [(text(), text())].into(),
+            source: text(),
+            plan: digest(),
+            steps: vec![step()],
+            containment: text(),
+            program: text(),
+        },
+        Event::WatchesArmed { facts: vec![watched] },
+        Event::Answered { step: step(), question, ask: ask.clone(), answer: answer.clone(), by },
+        Event::Declined { step: step(), question, ask, answer, by: AnsweredBy::CommandLine },
+        Event::StepIntended { step: step(), attempt, action: text(), program, requires: vec![sight()] },
+        Event::StepDone { step: step(), attempt, ensures: vec![sight()] },
+        Event::StepAlready { step: step(), seen: vec![sight()] },
+        Event::StepFailed { step: step(), attempt, reason: text(), ensures: vec![sight()] },
+        Event::HoldBroken {
+            sight: sight(),
+            step: Some(step()),
+            told_by: text(),
+            look_micros: 1,
+            freeze_micros: Some(2),
+            blind_millis: Some(3),
+        },
+        Event::SignalReceived { signal: text(), step: Some(step()) },
+        Event::RunHalted { cause: Cause::StepFailed, reason: text(), step: Some(step()), seen: vec![sight()] },
+        Event::RunCompleted { done: 1, already: 2, micros },
+    ];
+    let endings = [
+        Ending::Exited { code: 0 },
+        Ending::Signalled { signal: 9 },
+        Ending::TimedOut,
+        Ending::Stopped,
+        Ending::Interrupted,
+        Ending::NotStarted { reason: text() },
+        Ending::Person,
+    ];
+    all.extend(endings.map(|ending| Event::StepEnded {
+        step: step(),
+        attempt,
+        ending,
+        micros,
+        output: output.clone(),
+        leftovers: vec![text()],
+    }));
+    all
+}
+
+/// How many kinds of events there are. A new one does not compile here until it is counted, and then [`all`] must have it.
+fn kind(event: &Event) -> usize {
+    match event {
+        Event::LogCreated { .. } => 0,
+        Event::LogRepaired { .. } => 1,
+        Event::RunRefused { .. } => 2,
+        Event::RunOpened { .. } => 3,
+        Event::WatchesArmed { .. } => 4,
+        Event::Answered { .. } => 5,
+        Event::Declined { .. } => 6,
+        Event::StepIntended { .. } => 7,
+        Event::StepEnded { .. } => 8,
+        Event::StepDone { .. } => 9,
+        Event::StepAlready { .. } => 10,
+        Event::StepFailed { .. } => 11,
+        Event::HoldBroken { .. } => 12,
+        Event::SignalReceived { .. } => 13,
+        Event::RunHalted { .. } => 14,
+        Event::RunCompleted { .. } => 15,
+    }
+}
+
+const KINDS: usize = 16;
+
+#[test]
+fn there_is_a_sample_of_each_event() {
+    let mut kinds: Vec<usize> = all().iter().map(kind).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    assert_eq!(kinds, (0..KINDS).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_event_is_read_back_as_it_was_written_and_has_an_object_for_data() {
+    let scratch = scratch();
+    let mut log = open(&scratch.home).unwrap();
+    let run = run_id(1);
+    for event in all() {
+        let of_the_log = kind(&event) < 2;
+        let draft = Draft { run: (!of_the_log).then_some(&run), event: &event };
+        let line = log.append(&[draft]).unwrap().remove(0).line;
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert!(value["data"].is_object(), "{line}");
+    }
+    let found: Vec<_> = read(&scratch.home).unwrap().skip(1).map(|found| found.unwrap().recorded.entry.event).collect();
+    assert_eq!(found, all());
+    let report = verify(&scratch.home, |_, _| Ok(())).unwrap();
+    assert_eq!(report.failures(), 2, "a second log_created, and a repair that kept nothing: {report}");
+}
+
+#[test]
+fn the_format_document_names_every_event_and_field() {
+    let document = include_str!("../../../docs/audit-format.md");
+    for event in all() {
+        let value = serde_json::to_value(&event).unwrap();
+        let name = value["event"].as_str().unwrap();
+        assert!(document.contains(&format!("`{name}`")), "{name}");
+        let mut keys = Vec::new();
+        collect_keys(&value["data"], &mut keys);
+        // Labels are the author's own.
+        for key in keys.iter().filter(|key| *key != "text") {
+            assert!(
+                document.contains(&format!("`{key}`")) || document.contains(&format!("\"{key}\"")),
+                "{name}: {key}"
+            );
+        }
+    }
+}
+
+fn collect_keys(value: &serde_json::Value, keys: &mut Vec<String>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            for (key, field) in fields {
+                keys.push(key.clone());
+                collect_keys(field, keys);
+            }
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| collect_keys(item, keys)),
+        _ => {}
+    }
+}
