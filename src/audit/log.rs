@@ -28,11 +28,12 @@ use crate::history::entry::{Entry, VERSION, Who};
 use crate::history::event::Event;
 use crate::id::{Digest, RunId};
 
-/// How long a segment is, in bytes, from the moment it has its name: 1 MiB.
-pub const SEGMENT: u64 = 1024 * 1024;
+/// How long a segment is, in bytes, from the moment it has its name: 512 KiB. Opening reads the last one, so its length bounds how
+/// long that takes.
+pub const SEGMENT: u64 = 512 * 1024;
 
-/// The room in each segment that only closing entries may use, in bytes: 128 KiB.
-pub const RESERVE: u64 = 128 * 1024;
+/// The room in each segment that only closing entries may use, in bytes: 64 KiB.
+pub const RESERVE: u64 = 64 * 1024;
 
 /// The most bytes that one append may write, newlines counted: 256 KiB. Four entries always fit.
 pub const MAX_APPEND: usize = 256 * 1024;
