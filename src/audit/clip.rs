@@ -10,7 +10,7 @@ use std::borrow::Cow;
 ///
 /// ```
 /// assert_eq!(interlock::audit::clip("all of it", 100), "all of it");
-/// assert_eq!(interlock::audit::clip(&"x".repeat(100), 50), format!("{} [cut: 77 bytes left out]", "x".repeat(23)));
+/// assert_eq!(interlock::audit::clip(&"x".repeat(100), 50), format!("{} [cut: 76 bytes left out]", "x".repeat(24)));
 /// ```
 pub fn clip(text: &str, limit: usize) -> Cow<'_, str> {
     if text.chars().map(width).sum::<usize>() <= limit {

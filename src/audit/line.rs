@@ -1,5 +1,5 @@
-//! One line of the log, read: bytes to a checked entry. Strict: a key that is not known, a key that occurs twice, a version
-//! of another program, anything before or after the object is refused.
+//! One line of the log, read: bytes to a checked entry. Strict: a key that is not known, a key that occurs twice, a
+//! version of another program, anything before or after the object is refused.
 
 use std::fmt;
 
@@ -118,7 +118,8 @@ fn event(name: &str, data: &RawValue) -> Result<Event, String> {
 
 fn other_version(version: u64) -> String {
     format!(
-        "its version is {version}, and this program reads version {VERSION}: use the program that wrote it, or a newer one"
+        "its version is {version}, and this program reads version {VERSION}: use the program that wrote it, or one \
+         that is newer"
     )
 }
 
@@ -139,8 +140,8 @@ fn version_of(text: &str) -> Option<u64> {
     serde_json::from_str::<Version>(text).ok().map(|version| version.v)
 }
 
-/// Whether a text that is not an entry of ours is still one complete object that begins like one: `{"v":` and a digit. The
-/// pieces that a torn write leaves of a line never are: the first has no end, and no other begins like this.
+/// Whether a text that is not an entry of ours is still one complete object that begins like one: `{"v":` and a digit.
+/// The pieces that a torn write leaves of a line never are: the first has no end, and no other begins like this.
 fn begins_and_ends_as_an_entry(text: &str) -> Result<(), String> {
     let begins = text.strip_prefix("{\"v\":").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     if !begins {

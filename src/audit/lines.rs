@@ -1,5 +1,5 @@
-//! Splits a segment into its lines, with bounded memory. Blank lines are room that is not used yet: they are counted and
-//! not yielded.
+//! Splits a segment into its lines, with bounded memory. Blank lines are room that is not used yet: they are counted
+//! and not yielded.
 
 use std::io::{self, BufRead as _};
 
@@ -32,8 +32,8 @@ pub(super) enum LineEnd {
     EndOfFile,
 }
 
-/// The lines of a file from some place on. `read_at` reads into the buffer from an offset and says how many bytes it got; 0 is
-/// the end of the file.
+/// The lines of a file from some place on. `read_at` reads into the buffer from an offset and says how many bytes it
+/// got; 0 is the end of the file.
 pub(super) struct Lines<R> {
     read_at: R,
     buffer: Vec<u8>,

@@ -1,26 +1,29 @@
-//! The writer. It promises: an entry is durable when [`Log::append`] returns `Ok`; what was acknowledged is never written
-//! over; after an error of the disk the log is not used again by this process.
+//! The writer. It promises: an entry is durable when [`Log::append`] returns `Ok`; what was acknowledged is never
+//! written over; after an error of the disk the log is not used again by this process.
 //!
 //! # One append
 //! Under the lock that all writers of a home share: look whether others have written (one `pread` at the known end, one
-//! `fstatat` for a newer segment) and if so follow their entries and sync them; make the lines; `pwrite` them, in one piece, into
-//! room that is there already; `fdatasync`. The sync of what others wrote matters: a write must never begin while an earlier
-//! one is not on disk, or a crash could keep the later and lose the earlier.
+//! `fstatat` for a newer segment) and if so follow their entries and sync them; make the lines; `pwrite` them, in one
+//! piece, into room that is there already; `fdatasync`. The sync of what others wrote matters: a write must never begin
+//! while an earlier one is not on disk, or a crash could keep the later and lose the earlier.
 //!
 //! # Room
-//! A segment is made whole, of newlines, under another name, and gets its own name when it is on disk. So an append changes no
-//! file's length and needs no new block of the disk, and what a crash leaves behind is always in one place. The last
-//! [`RESERVE`] bytes of a segment are for entries that close a run: a full disk cannot keep them from being written.
+//! A segment is made whole, of newlines, under another name, and gets its own name when it is on disk. So an append
+//! changes no file's length and needs no new block of the disk, and what a crash leaves behind is always in one place.
+//! The last [`RESERVE`] bytes of a segment are for entries that close a run: a full disk cannot keep them from being
+//! written.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::Utc;
 use uuid::Uuid;
 
+use super::error::{LogError, io_error};
 use super::line::MAX_LINE;
 use super::lines::Lines;
+use super::segment::{Geometry, Head, Past, head_at, make_segment, make_whole, open_head, read_all, write_all};
 use super::storage::{Directory, HomeProblem, Storage};
 use super::tail::{Position, Tail, judge};
 use super::{Home, names};
@@ -28,8 +31,8 @@ use crate::history::entry::{Entry, VERSION, Who};
 use crate::history::event::Event;
 use crate::id::{Digest, RunId};
 
-/// How long a segment is, in bytes, from the moment it has its name: 512 KiB. Opening reads the last one, so its length bounds how
-/// long that takes.
+/// How long a segment is, in bytes, from the moment it has its name: 512 KiB. Opening reads the last one, so its length
+/// bounds how long that takes.
 pub const SEGMENT: u64 = 512 * 1024;
 
 /// The room in each segment that only closing entries may use, in bytes: 64 KiB.
@@ -56,104 +59,19 @@ pub struct Recorded {
     pub entry: Entry,
 }
 
-/// Why the log cannot be opened or written. The program ends with exit code 1.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum LogError {
-    /// The home breaks a rule.
-    #[error("the home cannot be used: {}: {problem}", path.display())]
-    Home {
-        /// The folder in question.
-        path: PathBuf,
-        /// Which rule, and what to do.
-        problem: String,
-    },
-    /// A system call failed. Final for this process: it may not be tried again, because the kernel may have dropped what
-    /// was to be written.
-    #[error("cannot {doing} {}: {source}; the audit log is not written any more, so nothing more is started", path.display())]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// On which file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: Arc<io::Error>,
-    },
-    /// The log holds something that neither this program nor a crash has put there. Final.
-    #[error(
-        "the audit log is damaged or was changed: {}, line {line} (byte {offset}), where entry {entry} belongs: {problem}; nothing \
-         was written. Run `interlock audit verify`, keep a copy of the folder as it is, and find out who or what did it; until \
-         then, only another --home can be used",
-        path.display()
-    )]
-    Damaged {
-        /// The segment.
-        path: PathBuf,
-        /// The line in it; the first is 1.
-        line: u64,
-        /// Where the line begins, in bytes.
-        offset: u64,
-        /// The number of the entry that belongs there.
-        entry: u64,
-        /// What is wrong.
-        problem: String,
-    },
-    /// An entry, or the entries of one append together, would be too long. Nothing was written, and the log can be used.
-    #[error(
-        "{what} would take {length} bytes in the audit log, and {limit} is the most; nothing was written. Its texts must be cut \
-         before they are recorded"
-    )]
-    TooLong {
-        /// The event, or how many entries.
-        what: String,
-        /// How long it would be, in bytes.
-        length: usize,
-        /// The most, in bytes.
-        limit: usize,
-    },
-    /// There is no room on the disk for a new segment. Nothing was written, and entries that close a run can still be: with
-    /// [`Log::append_closing`].
-    #[error(
-        "no room for the audit log in {}: {source}; nothing was written and nothing more is started. Free at least 2 MiB on that \
-         file system, then resume",
-        path.display()
-    )]
-    NoRoom {
-        /// The folder of the log.
-        path: PathBuf,
-        /// What the system said.
-        source: Arc<io::Error>,
-    },
-    /// An event that this program cannot write: a mistake in this program. Nothing was written.
-    #[error("an event cannot be written: {problem}. This is a bug of interlock; please report it")]
-    Unwritable {
-        /// What is wrong with it.
-        problem: String,
-    },
-}
-
-impl LogError {
-    /// Whether the log must not be used again after this error.
-    fn is_final(&self) -> bool {
-        match self {
-            Self::Home { .. } | Self::Io { .. } | Self::Damaged { .. } => true,
-            Self::TooLong { .. } | Self::NoRoom { .. } | Self::Unwritable { .. } => false,
-        }
-    }
-}
-
 /// The audit log of a home, open for writing. Several processes may have the same one open; each append is whole.
 #[derive(Debug)]
 pub struct Log(Writer<Directory>);
 
 impl Log {
-    /// Opens the log of this home. If there is none, makes the folders (mode 0700) and files (mode 0600) and writes the first
-    /// entry, `log_created`. If a crash left an unfinished write, sets its bytes aside and writes `log_repaired`.
+    /// Opens the log of this home. If there is none, makes the folders (mode 0700) and files (mode 0600) and writes the
+    /// first entry, `log_created`. If a crash left an unfinished write, sets its bytes aside and writes `log_repaired`.
     ///
     /// `who` is written into every entry.
     ///
     /// # Errors
-    /// The home cannot be used, the disk is full or failing, or the end of the log is damaged or was changed. Only the last
-    /// segment is read, and the link to the one before it; [`verify()`](super::verify()) reads everything.
+    /// The home cannot be used, the disk is full or failing, or the end of the log is damaged or was changed. Only the
+    /// last segment is read, and the link to the one before it; [`verify()`](super::verify()) reads everything.
     pub fn open(home: &Home, who: Who) -> Result<Self, LogError> {
         let storage = Directory::open(home).map_err(|problem| match problem {
             HomeProblem::Rule { path, problem } => LogError::Home { path, problem },
@@ -175,12 +93,12 @@ impl Log {
         Writer::open(storage, home.audit(), Geometry::SHIPPED, author, &past).map(Self)
     }
 
-    /// Writes these entries, in this order, under one lock, with one write and one sync. They are durable when it returns
-    /// `Ok`. A crash before that may keep the first few of them. No entries: nothing is done.
+    /// Writes these entries, in this order, under one lock, with one write and one sync. They are durable when it
+    /// returns `Ok`. A crash before that may keep the first few of them. No entries: nothing is done.
     ///
     /// # Errors
-    /// [`LogError::TooLong`] and [`LogError::NoRoom`]: nothing was written, and the log can be used. Any other is final: this and
-    /// every later append of this `Log` gives the same error.
+    /// [`LogError::TooLong`] and [`LogError::NoRoom`]: nothing was written, and the log can be used. Any other is
+    /// final: this and every later append of this `Log` gives the same error.
     pub fn append(&mut self, drafts: &[Draft<'_>]) -> Result<Vec<Recorded>, LogError> {
         self.0.append(drafts, Purpose::GoingOn)
     }
@@ -195,17 +113,6 @@ impl Log {
     }
 }
 
-/// The sizes of a log's parts, in bytes. The tests use small ones.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Geometry {
-    pub segment: u64,
-    pub reserve: u64,
-}
-
-impl Geometry {
-    const SHIPPED: Self = Self { segment: SEGMENT, reserve: RESERVE };
-}
-
 /// What entries are written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -213,15 +120,6 @@ pub(super) enum Purpose {
     GoingOn,
     /// Nothing is started after them.
     Closing,
-}
-
-/// Whether a home without a log once had one.
-#[derive(Debug)]
-pub(super) enum Past {
-    /// Nothing says so.
-    None,
-    /// It has runs, which never are without a log.
-    Known { evidence: PathBuf },
 }
 
 /// What is the same in every entry of a process.
@@ -248,15 +146,6 @@ pub(super) struct Writer<S: Storage> {
     author: Author,
     head: Head<S::File>,
     failed: Option<LogError>,
-}
-
-/// Where the next entry goes.
-#[derive(Debug)]
-struct Head<F> {
-    segment: String,
-    file: F,
-    size: u64,
-    at: Position,
 }
 
 /// When to read on from the known end.
@@ -414,8 +303,8 @@ impl<S: Storage> Writer<S> {
         Ok(Tail::Clean)
     }
 
-    /// Keeps the bytes of an unfinished write in a file of their own, then makes their place room again. Only then is the
-    /// entry about it written; until it is, the file's name says so, and the next to open the log writes it.
+    /// Keeps the bytes of an unfinished write in a file of their own, then makes their place room again. Only then is
+    /// the entry about it written; until it is, the file's name says so, and the next to open the log writes it.
     fn set_aside(&mut self, length: u64) -> Result<(), LogError> {
         let path = self.folder.join(&self.head.segment);
         let offset = self.head.at.offset;
@@ -533,133 +422,6 @@ impl<S: Storage> Writer<S> {
     }
 }
 
-/// Opens the last segment, at its start; makes the first one if there is no log.
-fn open_head<S: Storage>(
-    storage: &S,
-    folder: &Path,
-    geometry: Geometry,
-    past: &Past,
-) -> Result<Head<S::File>, LogError> {
-    let all = storage.names().map_err(io_error("list", folder))?;
-    storage.sync_names().map_err(io_error("sync", folder))?;
-    let segments = names::segments(&all);
-    let Some(last) = segments.last() else {
-        refuse_if_log_vanished(folder, &all, past)?;
-        make_segment(storage, folder, geometry, 1)?;
-        return head_at(storage, folder, Position::first());
-    };
-    if *last == 1 {
-        return head_at(storage, folder, Position::first());
-    }
-    let Some(before) = segments.iter().rev().nth(1) else {
-        return Err(LogError::Damaged {
-            path: folder.join(names::segment(*last)),
-            line: 1,
-            offset: 0,
-            entry: *last,
-            problem: format!("the segments with entries 1 to {} are missing", last - 1),
-        });
-    };
-    let end = end_of(storage, folder, &names::segment(*before), *last)?;
-    head_at(storage, folder, end)
-}
-
-/// A log that has no segment but whose folder or home says that there was one must not begin anew.
-fn refuse_if_log_vanished(folder: &Path, all: &[String], past: &Past) -> Result<(), LogError> {
-    let other = all.iter().find(|name| *name != names::LOCK && *name != names::UNFINISHED);
-    let evidence = match (past, other) {
-        (Past::Known { evidence }, _) => evidence.clone(),
-        (Past::None, Some(name)) => folder.join(name),
-        (Past::None, None) => return Ok(()),
-    };
-    let problem = format!("there is no segment, and {} says that there was a log: it was removed", evidence.display());
-    Err(LogError::Damaged { path: folder.to_path_buf(), line: 1, offset: 0, entry: 1, problem })
-}
-
-/// The start of the segment that begins with entry `next`, from the last line of the one before it.
-fn end_of<S: Storage>(storage: &S, folder: &Path, segment: &str, next: u64) -> Result<Position, LogError> {
-    let path = folder.join(segment);
-    let file = storage.open(segment).map_err(io_error("open", &path))?;
-    let mut lines = Lines::new(|buffer, offset| storage.read_at(&file, buffer, offset), 0, 1);
-    let mut last = None;
-    while let Some(raw) = lines.next().map_err(io_error("read", &path))? {
-        last = Some((raw.number, raw.offset, raw.bytes.to_vec()));
-    }
-    let (line, offset, bytes) = last.unwrap_or((1, 0, Vec::new()));
-    let problem = match super::line::decode(&bytes) {
-        Ok(decoded) if decoded.entry.seq + 1 == next => {
-            return Ok(Position::start_of_segment(next, Digest::of(&bytes)));
-        }
-        Ok(decoded) => format!("the segment ends with entry {}, and the next begins with {next}", decoded.entry.seq),
-        Err(error) => error.to_string(),
-    };
-    Err(LogError::Damaged { path, line, offset, entry: next - 1, problem })
-}
-
-fn head_at<S: Storage>(storage: &S, folder: &Path, at: Position) -> Result<Head<S::File>, LogError> {
-    let segment = names::segment(at.seq);
-    let path = folder.join(&segment);
-    let file = storage.open(&segment).map_err(io_error("open", &path))?;
-    let size = storage.size(&file).map_err(io_error("look at", &path))?;
-    if size == 0 {
-        let problem = "the file is empty, and a segment is made with all its room: it was cut off".to_owned();
-        return Err(LogError::Damaged { path, line: 1, offset: 0, entry: at.seq, problem });
-    }
-    Ok(Head { segment, file, size, at })
-}
-
-fn make_segment<S: Storage>(storage: &S, folder: &Path, geometry: Geometry, first: u64) -> Result<(), LogError> {
-    let room = vec![b'\n'; usize::try_from(geometry.segment).expect("a segment fits into memory")];
-    make_whole(storage, folder, &names::segment(first), &room)
-}
-
-/// Makes a file that is either there with all its bytes, on disk, or not there at all.
-fn make_whole<S: Storage>(storage: &S, folder: &Path, name: &str, bytes: &[u8]) -> Result<(), LogError> {
-    let unfinished = folder.join(names::UNFINISHED);
-    if storage.exists(names::UNFINISHED).map_err(io_error("look at", &unfinished))? {
-        storage.remove(names::UNFINISHED).map_err(io_error("remove", &unfinished))?;
-    }
-    let made = storage.create(names::UNFINISHED).and_then(|file| {
-        write_all(storage, &file, bytes, 0)?;
-        storage.sync(&file)?;
-        storage.rename(names::UNFINISHED, name)
-    });
-    made.map_err(|error| {
-        // Gives back what room it took. If that fails too, the next attempt removes it first.
-        let _ = storage.remove(names::UNFINISHED);
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-                LogError::NoRoom { path: folder.to_path_buf(), source: Arc::new(error) }
-            }
-            _ => io_error("make", &folder.join(name))(error),
-        }
-    })?;
-    storage.sync_names().map_err(io_error("sync", folder))
-}
-
-/// Writes all of it, going on after a short write. An error is final.
-fn write_all<S: Storage>(storage: &S, file: &S::File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    let mut done = 0;
-    while done < bytes.len() {
-        match storage.write_at(file, &bytes[done..], offset + done as u64)? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            count => done += count,
-        }
-    }
-    Ok(())
-}
-
-fn read_all<S: Storage>(storage: &S, file: &S::File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        match storage.read_at(file, &mut buffer, bytes.len() as u64)? {
-            0 => return Ok(bytes),
-            count => bytes.extend_from_slice(&buffer[..count]),
-        }
-    }
-}
-
 /// The line of an entry. The keys stand in one fixed order; the event's own JSON is spliced in.
 fn encode(entry: &Entry, batch: u64, who: &str) -> Result<String, LogError> {
     let event = json(&entry.event)?;
@@ -692,9 +454,4 @@ fn boot_time() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let seconds = u64::try_from(now.tv_sec).expect("the time since boot is not negative");
     seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).expect("nanoseconds are not negative")
-}
-
-fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LogError + use<> {
-    let path = path.to_path_buf();
-    move |source| LogError::Io { doing, path, source: Arc::new(source) }
 }

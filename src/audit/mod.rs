@@ -1,5 +1,5 @@
-//! The audit log on disk: an append-only chain of entries in JSON Lines, one log for all runs of a home. It is the journal
-//! that a run is resumed from, too: there is no second source of truth. docs/audit-format.md is the format.
+//! The audit log on disk: an append-only chain of entries in JSON Lines, one log for all runs of a home. It is the
+//! journal that a run is resumed from, too: there is no second source of truth. docs/audit-format.md is the format.
 //!
 //! # Promises
 //! - When [`Log::append`] returns `Ok`, the entries are on disk. When it fails for any reason but a draft that is too
@@ -14,6 +14,7 @@
 //! finding. Reading and verifying share the code that splits and decodes lines, and nothing with what writes them.
 
 mod clip;
+mod error;
 mod home;
 mod line;
 mod lines;
@@ -21,6 +22,7 @@ mod log;
 mod names;
 mod read;
 mod report;
+mod segment;
 mod storage;
 mod tail;
 mod verify;
@@ -30,9 +32,10 @@ mod who;
 mod tests;
 
 pub use clip::clip;
+pub use error::LogError;
 pub use home::Home;
 pub use line::{FIRST_PREV, MAX_LINE};
-pub use log::{Draft, Log, LogError, MAX_APPEND, RESERVE, Recorded, SEGMENT};
+pub use log::{Draft, Log, MAX_APPEND, RESERVE, Recorded, SEGMENT};
 pub use read::{Found, ReadError, Reader, read};
 pub use report::{Finding, Kind, Report, Severity};
 pub use verify::verify;

@@ -1,5 +1,5 @@
-//! Reading the log: every entry, in order, with its chain followed. Takes no lock, writes nothing, and ends at the first thing
-//! that is wrong: a view that passed over damage would show a history that never was.
+//! Reading the log: every entry, in order, with its chain followed. Takes no lock, writes nothing, and ends at the
+//! first thing that is wrong: a view that passed over damage would show a history that never was.
 
 use std::fs::File;
 use std::io;
@@ -29,7 +29,10 @@ pub struct Found {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// There is no log.
-    #[error("there is no audit log in {}: nothing has run in this home yet, or another --home is meant", path.display())]
+    #[error(
+        "there is no audit log in {}: nothing has run in this home yet, or another --home is meant",
+        path.display()
+    )]
     NoLog {
         /// The folder that would hold it.
         path: PathBuf,
@@ -44,8 +47,8 @@ pub enum ReadError {
     },
     /// The chain is broken here; what follows was not read.
     #[error(
-        "the audit log is damaged or was changed: {}, line {line} (byte {offset}), where entry {entry} belongs: {problem}. Run \
-         `interlock audit verify` for all there is to find",
+        "the audit log is damaged or was changed: {}, line {line} (byte {offset}), where entry {entry} belongs: \
+         {problem}. Run `interlock audit verify` for all there is to find",
         path.display()
     )]
     Damaged {
@@ -62,8 +65,8 @@ pub enum ReadError {
     },
 }
 
-/// The entries of the log of this home, from the first. What a crash has left unfinished at the end, or another process is
-/// writing at this moment, is not yielded.
+/// The entries of the log of this home, from the first. What a crash has left unfinished at the end, or another process
+/// is writing at this moment, is not yielded.
 ///
 /// # Errors
 /// There is no log, or its folder cannot be read. The iterator yields at most one error, as its last item.
@@ -169,8 +172,8 @@ impl Reader {
                 Err(mismatch) => Some(mismatch),
             },
         };
-        // Nothing more, or something else than the next entry. A writer may have been here in between, so look again: first
-        // for a newer segment, since its maker was done with this one.
+        // Nothing more, or something else than the next entry. A writer may have been here in between, so look again:
+        // first for a newer segment, since its maker was done with this one.
         let newer = newer_segment(folder, at, &segment.name)?;
         let file = Arc::clone(&segment.file);
         let tail = judge_unlocked(|buffer, offset| read_at(&file, buffer, offset), at).map_err(io_error)?;

@@ -152,9 +152,9 @@ impl fmt::Display for Report {
             writeln!(f, "head: entry {seq}, sha256 {digest}")?;
             writeln!(
                 f,
-                "nothing anchors entries 1 to {seq}: checkpoints are not supported yet. Whoever can write these files can make \
-                 the whole log anew, or cut its end off, and this command would not see it. Keep the head elsewhere to be \
-                 able to tell"
+                "nothing anchors entries 1 to {seq}: checkpoints are not supported yet. Whoever can write these files \
+                 can make the whole log anew, or cut its end off, and this command would not see it. Keep the head \
+                 elsewhere to be able to tell"
             )?;
         }
         match self.failures() {

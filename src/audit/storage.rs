@@ -1,5 +1,5 @@
-//! The folder of the log as the writer uses it. [`Storage`] is the one seam of this room: the tests put a model disk behind
-//! it that forgets, tears and fails. [`Directory`] is the real one.
+//! The folder of the log as the writer uses it. [`Storage`] is the one seam of this room: the tests put a model disk
+//! behind it that forgets, tears and fails. [`Directory`] is the real one.
 //!
 //! Each operation is one or few system calls, named in its comment, and nothing is retried but a call that a signal
 //! interrupted before it did anything.
@@ -71,7 +71,8 @@ pub(super) enum HomeProblem {
 }
 
 impl Directory {
-    /// Opens the folder of the log, and makes it and the home if they are not there: folders of mode 0700, files of mode
+    /// Opens the folder of the log, and makes it and the home if they are not there: folders of mode 0700, files of
+    /// mode
     /// 0600. For root, nobody else may be able to write to the home or to a folder above it.
     pub fn open(home: &Home) -> Result<Self, HomeProblem> {
         make_folder(home.path())?;
@@ -193,8 +194,8 @@ impl Storage for Directory {
         uninterrupted(|| file.write_at(bytes, offset))
     }
 
-    /// `fdatasync`, which also makes a new length durable. Never retried: after an error, the kernel may have dropped the
-    /// bytes and would report success.
+    /// `fdatasync`, which also makes a new length durable. Never retried: after an error, the kernel may have dropped
+    /// the bytes and would report success.
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
     }
@@ -280,8 +281,8 @@ fn refuse_if_others_can_write(home: &Path) -> Result<(), HomeProblem> {
             return Err(HomeProblem::Rule {
                 path: folder.to_path_buf(),
                 problem: format!(
-                    "it belongs to the user {}, and root trusts only folders that are root's: `chown root` it, or name another \
-                     home with --home",
+                    "it belongs to the user {}, and root trusts only folders that are root's: `chown root` it, or \
+                     name another home with --home",
                     status.uid()
                 ),
             });
@@ -290,8 +291,8 @@ fn refuse_if_others_can_write(home: &Path) -> Result<(), HomeProblem> {
             return Err(HomeProblem::Rule {
                 path: folder.to_path_buf(),
                 problem: format!(
-                    "others can write to it (mode {:04o}), and root trusts only files that no one else can write: `chmod \
-                     go-w` it, or name another home with --home",
+                    "others can write to it (mode {:04o}), and root trusts only files that no one else can write: \
+                     `chmod go-w` it, or name another home with --home",
                     status.mode() & 0o7777
                 ),
             });

@@ -1,10 +1,10 @@
 //! The chain as it is followed, and the rule that tells what a crash left behind from damage.
 //!
-//! Everything up to the last good line is on disk for certain: a write begins only after the one before it was synced. So an
-//! honest crash can have left any mixture of old newlines, new bytes and garbage of *one* write, which begins right after
-//! some good line, and nothing of a later write. A write carries several entries where that saves a sync; each but the first
-//! names the first in `batch`. That is what makes the rule exact: a line that was understood, after one that was not,
-//! belongs to the interrupted write only if its `batch` is not later than the entry that is missing.
+//! Everything up to the last good line is on disk for certain: a write begins only after the one before it was synced.
+//! So an honest crash can have left any mixture of old newlines, new bytes and garbage of *one* write, which begins
+//! right after some good line, and nothing of a later write. A write carries several entries where that saves a sync;
+//! each but the first names the first in `batch`. That is what makes the rule exact: a line that was understood, after
+//! one that was not, belongs to the interrupted write only if its `batch` is not later than the entry that is missing.
 
 use std::io;
 
@@ -129,8 +129,8 @@ pub(super) fn judge(read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>, af
     Ok(if end == after.offset { Tail::Clean } else { Tail::Torn { length: end - after.offset } })
 }
 
-/// Judges for a reader that takes no lock. A writer may be at work, so one look may have seen a later line and missed an
-/// earlier one; damage is only what is seen twice.
+/// Judges for a reader that takes no lock. A writer may be at work, so one look may have seen a later line and missed
+/// an earlier one; damage is only what is seen twice.
 pub(super) fn judge_unlocked(
     mut read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
     after: &Position,

@@ -2,8 +2,8 @@
 //! writer. Where [`read`](super::read) stops at the first thing that is wrong, this goes on and names all there is.
 //!
 //! What a clean report means and does not mean is in docs/audit-format.md: a chain shows that nothing in it was changed
-//! without everything after it being made anew. Whether everything was made anew, or cut off at the end, only a head that
-//! was kept elsewhere can tell.
+//! without everything after it being made anew. Whether everything was made anew, or cut off at the end, only a head
+//! that was kept elsewhere can tell.
 
 use std::collections::HashSet;
 use std::ops::RangeInclusive;
@@ -58,8 +58,8 @@ struct Verifier<F> {
     stray: Option<Digest>,
     /// How many lines that are not entries stood right before.
     unreadable: u64,
-    /// The entry whose link is broken, right before, and where its finding is: whether the entry itself is as it was written,
-    /// the next one tells.
+    /// The entry whose link is broken, right before, and where its finding is: whether the entry itself is as it was
+    /// written, the next one tells.
     unsettled: Option<(u64, usize)>,
     /// Numbers that were passed over, and where. An entry that stands out of order is taken out of them again.
     passed_over: Vec<(RangeInclusive<u64>, String, u64)>,
@@ -151,7 +151,8 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
         }
     }
 
-    /// At the end of a segment: one without any line is honest only if it has room, and its first entry is the very next.
+    /// At the end of a segment: one without any line is honest only if it has room, and its first entry is the very
+    /// next.
     fn end_of_segment(&mut self, first: u64, size: u64) {
         if size == 0 {
             let text = "the file is empty, and a segment is made with all its room: it was cut off";
@@ -167,8 +168,8 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
     fn torn(&mut self, length: u64) {
         let seq = self.at.seq;
         let text = format!(
-            "{length} bytes of an unfinished write: a crash left them, or an entry is being written at this moment. They were \
-             never acknowledged; the next start of a run sets them aside and records it"
+            "{length} bytes of an unfinished write: a crash left them, or an entry is being written at this moment. \
+             They were never acknowledged; the next start of a run sets them aside and records it"
         );
         self.note(Kind::TornTail, Some(self.at.line), Some(seq), text);
     }
@@ -202,8 +203,8 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
             let text = match seq {
                 1 => format!("the first entry must have `prev` {FIRST_PREV}, and does not"),
                 _ => format!(
-                    "entry {seq} was written after another entry {} than the one that stands here now: one of the two was \
-                     changed, or entries were put in or exchanged",
+                    "entry {seq} was written after another entry {} than the one that stands here now: one of the two \
+                     was changed, or entries were put in or exchanged",
                     seq - 1
                 ),
             };
@@ -229,14 +230,14 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
         self.event(line, seq, run, entry.event);
     }
 
-    /// The entry right before is as it was written, since this one was written after it. So a link that was broken there tells on
-    /// the entry before that.
+    /// The entry right before is as it was written, since this one was written after it. So a link that was broken
+    /// there tells on the entry before that.
     fn settle(&mut self) {
         let Some((seq, index)) = self.unsettled.take().filter(|(seq, _)| *seq > 1) else { return };
         if let Some(finding) = self.report.findings.get_mut(index) {
             finding.text = format!(
-                "entry {} is not the one that was there when entry {seq} was written: it was changed or exchanged, or entries \
-                 were put in before it. Entry {seq} itself is as it was written, as entry {} shows",
+                "entry {} is not the one that was there when entry {seq} was written: it was changed or exchanged, or \
+                 entries were put in before it. Entry {seq} itself is as it was written, as entry {} shows",
                 seq - 1,
                 seq + 1
             );
@@ -263,8 +264,8 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
 
     fn clock(&mut self, line: u64, seq: u64, boot: String, mono: u64) {
         if self.clock.as_ref().is_some_and(|(earlier, last)| *earlier == boot && *last > mono) {
-            let text = "the monotonic clock is earlier than in the entry before, though the machine did not start anew: no honest \
-                        clock does that, but a container with a time of its own may";
+            let text = "the monotonic clock is earlier than in the entry before, though the machine did not start \
+                        anew: no honest clock does that, but a container with a time of its own may";
             self.note(Kind::Clock, Some(line), Some(seq), text.to_owned());
         }
         self.clock = Some((boot, mono));

@@ -34,8 +34,8 @@ impl Who {
     }
 }
 
-/// The name of a user in the text of `/etc/passwd` (passwd(5)). Users of a directory service have none here, and are known by
-/// their number.
+/// The name of a user in the text of `/etc/passwd` (passwd(5)). Users of a directory service have none here, and are
+/// known by their number.
 fn user_name(passwd: &str, uid: u32) -> Option<String> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');

@@ -78,7 +78,8 @@ fn all() -> Vec<Event> {
     all
 }
 
-/// How many kinds of events there are. A new one does not compile here until it is counted, and then [`all`] must have it.
+/// How many kinds of events there are. A new one does not compile here until it is counted, and then [`all`] must have
+/// it.
 fn kind(event: &Event) -> usize {
     match event {
         Event::LogCreated { .. } => 0,

@@ -1,5 +1,5 @@
-//! The fault programme, on the model disk: whatever the crash, every acknowledged entry is there after the next opening, and an
-//! honest crash is never taken for tampering.
+//! The fault programme, on the model disk: whatever the crash, every acknowledged entry is there after the next
+//! opening, and an honest crash is never taken for tampering.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -8,7 +8,8 @@ use std::rc::Rc;
 
 use super::common::{check_chain, event, run_id, who};
 use super::model::{Disk, Fate, Fault, Process, Random};
-use crate::audit::log::{Author, Geometry, Past, Purpose, Writer};
+use crate::audit::log::{Author, Purpose, Writer};
+use crate::audit::segment::{Geometry, Past};
 use crate::audit::{Draft, Home, Kind, LogError, Severity, verify};
 use crate::history::event::Event;
 

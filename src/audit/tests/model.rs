@@ -1,6 +1,6 @@
-//! A disk that keeps what it must and no more. What is written lies in memory until it is synced; when the power goes, each
-//! sector of it is there, is not there, or is garbage, in any mixture. Names are kept in the order in which they were given.
-//! Any call can be made to fail, to be the last, or to do what it should and fail all the same.
+//! A disk that keeps what it must and no more. What is written lies in memory until it is synced; when the power goes,
+//! each sector of it is there, is not there, or is garbage, in any mixture. Names are kept in the order in which they
+//! were given. Any call can be made to fail, to be the last, or to do what it should and fail all the same.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -19,8 +19,8 @@ pub(super) enum Fault {
     Fails(i32),
     /// The call does what it should and fails.
     FailsThoughDone(i32),
-    /// A sync fails, and what it was to sync will never reach the disk, though memory still shows it (fsync(2), errors). Another
-    /// call just fails.
+    /// A sync fails, and what it was to sync will never reach the disk, though memory still shows it (fsync(2),
+    /// errors). Another call just fails.
     FailsAndLoses(i32),
     /// A write takes only the first byte. Another call is not disturbed.
     Short,
@@ -118,8 +118,8 @@ impl Disk {
             .sum()
     }
 
-    /// The power goes. `names_kept` of the unsynced name changes are on disk; `fate` says of each unsynced sector what becomes
-    /// of it.
+    /// The power goes. `names_kept` of the unsynced name changes are on disk; `fate` says of each unsynced sector what
+    /// becomes of it.
     pub fn power_cut(&self, sector: usize, names_kept: usize, mut fate: impl FnMut() -> Fate) {
         let mut contents = self.0.borrow_mut();
         for inode in &mut contents.inodes {
@@ -263,8 +263,8 @@ fn index(offset: u64) -> usize {
 impl Storage for Process {
     type File = Opened;
 
-    // The tests switch between processes only outside the lock, so there is nothing to wait for. A process that is gone has
-    // lost its lock, as the kernel sees to.
+    // The tests switch between processes only outside the lock, so there is nothing to wait for. A process that is gone
+    // has lost its lock, as the kernel sees to.
     fn lock(&self) -> io::Result<()> {
         self.look(|_| Ok(()))
     }

@@ -1,5 +1,5 @@
-//! The real thing: real files, real processes, a real full disk. Where another process is needed, this test program plays it
-//! (see [`this_program_can_play_a_child`]).
+//! The real thing: real files, real processes, a real full disk. Where another process is needed, this test program
+//! plays it (see [`this_program_can_play_a_child`]).
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -1,5 +1,5 @@
-//! What must never pass: changed, removed, inserted, reordered, replayed. The verifier names it, the reader stops at it, and
-//! the writer refuses to go on behind it.
+//! What must never pass: changed, removed, inserted, reordered, replayed. The verifier names it, the reader stops at
+//! it, and the writer refuses to go on behind it.
 
 use std::fs;
 
@@ -104,8 +104,8 @@ fn an_honest_log_has_no_findings_and_a_summary_that_promises_no_more_than_is_tru
 fn p08_any_change_of_any_byte_but_in_the_last_entry_is_found() {
     let lines = honest();
     let original = segment(&lines);
-    // The last line has no other behind it that would show a change, nor would it show one of the newline before it, which
-    // makes one unreadable line of the last two: that is a cut tail.
+    // The last line has no other behind it that would show a change, nor would it show one of the newline before it,
+    // which makes one unreadable line of the last two: that is a cut tail.
     let last = original.len() - 2000 - lines[8].len() - 2;
     let forged = forge_lines(&lines);
     let path = forged.home.audit().join(FIRST);
