@@ -9,6 +9,7 @@ pub mod display;
 pub mod facts;
 pub mod guard;
 pub mod launch;
+pub mod locks;
 pub mod looker;
 
 use std::collections::BTreeMap;
@@ -31,7 +32,10 @@ use crate::history::event::{AnsweredBy, Ending, Event, Program, Question, Sight}
 use crate::history::state::{Phase, State, Verdict};
 use crate::id::{Digest, Fact, RunId, StepId};
 use crate::machine::answer::{Judgement, judge, what_to_type};
-use crate::machine::{Decision, Effect, GRACE, Input, Opening, Pace, People, Reply, StopSignal, decide};
+use crate::machine::{
+    BackProcedure, Decision, Effect, GRACE, Input, Opening, People, Reply, Resumption, Settings, StopSignal, decide,
+    way_back,
+};
 use crate::plan::Procedure;
 use crate::terminal::prompt;
 
@@ -51,12 +55,23 @@ pub struct Run {
     pub procedure: Arc<Procedure>,
     /// The digest of the plan's bytes, which lie in the run's folder.
     pub plan: Digest,
-    /// Whether a person is asked before each step.
-    pub pace: Pace,
-    /// Who answers questions.
-    pub people: People,
+    /// What does not change while it goes.
+    pub settings: Settings,
+    /// What it claims for itself alone.
+    pub locks: Vec<String>,
     /// Where things are kept.
     pub home: Home,
+    /// Whether it begins, or is taken up again.
+    pub beginning: Beginning,
+}
+
+/// How a run begins.
+#[derive(Debug)]
+pub enum Beginning {
+    /// Anew.
+    New,
+    /// It had halted or died, in this state, and is taken up again.
+    Again(State, Resumption),
 }
 
 /// How a run ended.
@@ -86,7 +101,7 @@ pub enum DriverError {
 
 enum Message {
     Input(Input),
-    Looked(Looked),
+    Looked(u64, Looked),
     Ended(Ended),
     Output(Vec<u8>),
 }
@@ -118,6 +133,8 @@ struct Driver {
     programs: Programs,
     unshown: Arc<AtomicUsize>,
     halted_at: Option<StepId>,
+    /// The way back, once it is gone.
+    back: Option<BackProcedure>,
     finished: bool,
 }
 
@@ -140,9 +157,9 @@ pub fn carry_out(
     let facts = Arc::new(watch(&run.procedure, &guard, &sender).map_err(DriverError::Watches)?);
     let looker = {
         let sender = sender.clone();
-        Looker::new(Arc::clone(&facts), move |looked| {
+        Looker::new(Arc::clone(&facts), move |number, looked| {
             // The loop may be gone already.
-            let _ = sender.send(Message::Looked(looked));
+            let _ = sender.send(Message::Looked(number, looked));
         })
     };
     signals(SignalSink(sender.clone()));
@@ -152,10 +169,15 @@ pub fn carry_out(
         program: env!("CARGO_PKG_VERSION").to_owned(),
         watched: announced(&run.procedure),
         watching: facts.describe(),
-        people: run.people.clone(),
+        locks: run.locks.clone(),
     };
-    let state =
-        State { order: Some(run.procedure.steps().iter().map(|step| step.id.clone()).collect()), ..State::default() };
+    let order = Some(run.procedure.steps().iter().map(|step| step.id.clone()).collect());
+    let (state, input) = match &run.beginning {
+        Beginning::New => (State { order, ..State::default() }, Input::Open(opening)),
+        Beginning::Again(state, resumption) => {
+            (State { order, ..state.clone() }, Input::Resume(opening, resumption.clone()))
+        }
+    };
     plan_is_kept().map_err(DriverError::Plan)?;
     let mut driver = Driver {
         run,
@@ -178,9 +200,10 @@ pub fn carry_out(
         programs: Programs::default(),
         unshown: Arc::new(AtomicUsize::new(0)),
         halted_at: None,
+        back: None,
         finished: false,
     };
-    let outcome = driver.go(Input::Open(opening));
+    let outcome = driver.go(input);
     driver.display.flush();
     outcome
 }
@@ -232,8 +255,11 @@ impl Driver {
         let Some(message) = self.next()? else { return Ok(()) };
         match message {
             Message::Input(input) => self.handle(input),
-            Message::Looked(Looked::Prepared { requires, ensures }) => self.looked(requires, ensures),
-            Message::Looked(Looked::Awaited { ensures }) => self.handle(Input::Awaited { ensures }),
+            // What came of a look that was withdrawn is about something else than what is asked now.
+            Message::Looked(number, _) if !self.looker.counts(number) => Ok(()),
+            Message::Looked(_, Looked::Prepared { requires, ensures }) => self.looked(requires, ensures),
+            Message::Looked(_, Looked::Rested) => self.handle(Input::Rested),
+            Message::Looked(_, Looked::Awaited { ensures }) => self.handle(Input::Awaited { ensures }),
             Message::Ended(ended) => self.step_ended(ended),
             Message::Output(bytes) => {
                 self.say_unshown();
@@ -270,9 +296,10 @@ impl Driver {
 
     /// Decides, records, applies, performs.
     fn handle(&mut self, input: Input) -> Result<(), LogError> {
-        let opening = matches!(input, Input::Open(_));
-        let Decision { events, effects } =
-            decide(&self.run.procedure, self.run.pace, &self.state, self.begun.elapsed(), input);
+        let opening = matches!(input, Input::Open(_) | Input::Resume(..));
+        let elapsed = self.begun.elapsed();
+        let (forward, settings) = (&self.run.procedure, &self.run.settings);
+        let Decision { events, effects } = decide(forward, self.back.as_ref(), settings, &self.state, elapsed, input);
         for event in &events {
             self.state.apply(event).expect("what is decided follows from the state it was decided on");
             if let Event::RunHalted { step, .. } = event {
@@ -303,12 +330,32 @@ impl Driver {
         let drafts: Vec<Draft<'_>> =
             self.pending.iter().map(|event| Draft { run: Some(&self.run.id), event }).collect();
         let closing = matches!(self.state.phase, Phase::Over(_));
-        let recorded = if closing { self.log.append_closing(&drafts) } else { self.log.append(&drafts) }?;
+        let recorded = if closing { self.log.append_closing(&drafts) } else { self.log.append(&drafts) };
+        let recorded = match recorded {
+            Err(LogError::NoRoom { .. }) => return self.close_without_room(),
+            recorded => recorded?,
+        };
         self.pending.clear();
         for entry in &recorded {
             self.display.entry(entry);
         }
         Ok(())
+    }
+
+    /// The log has no room to go on. What happened is recorded in the room that is kept for it; what was to begin is not.
+    fn close_without_room(&mut self) -> Result<(), LogError> {
+        let begins = |event: &Event| {
+            matches!(event, Event::StepIntended { .. } | Event::RunOpened { .. } | Event::RunResumed { .. })
+        };
+        let happened = self.pending.iter().position(begins).unwrap_or(self.pending.len());
+        let drafts: Vec<Draft<'_>> =
+            self.pending[..happened].iter().map(|event| Draft { run: Some(&self.run.id), event }).collect();
+        if !drafts.is_empty() {
+            self.log.append_closing(&drafts)?;
+        }
+        let drafts: Vec<Draft<'_>> =
+            self.pending[happened..].iter().map(|event| Draft { run: Some(&self.run.id), event }).collect();
+        self.log.append(&drafts).map(|_| ())
     }
 
     /// Does what stops something; never waits for the log.
@@ -326,6 +373,8 @@ impl Driver {
             | Effect::Ask { .. }
             | Effect::Start { .. }
             | Effect::Await { .. }
+            | Effect::Rest(_)
+            | Effect::GoBack
             | Effect::LetGo
             | Effect::Release(_)
             | Effect::Finish => {}
@@ -366,7 +415,16 @@ impl Driver {
                 self.ask(&step, question, &ask, expect);
             }
             Effect::Start { step, attempt } => self.start(step, attempt),
-            Effect::Await { facts, hold, within } => self.looker.look(Job::Await { facts, hold, within }),
+            Effect::Await { facts, hold, within } => {
+                self.looker.look(Job::Await { facts, hold, within });
+            }
+            Effect::Rest(pause) => {
+                self.looker.look(Job::Rest(pause));
+            }
+            Effect::GoBack => {
+                self.back = Some(way_back(&self.run.procedure, &self.state));
+                return self.handle(Input::GoBack);
+            }
             Effect::LetGo => {
                 if let Some(control) = self.guard.ended() {
                     self.let_go(control);
@@ -400,8 +458,8 @@ impl Driver {
 
     /// Opens the program of a step. A command that gives a secret is announced, durably, before it runs.
     fn prepare(&mut self, step: usize) -> Result<Result<Option<launch::Prepared>, String>, LogError> {
-        let procedure = Arc::clone(&self.run.procedure);
-        for (name, command) in self.secrets.commands_for(&procedure.steps()[step].action) {
+        let action = self.procedure().steps()[step].action.clone();
+        for (name, command) in self.secrets.commands_for(&action) {
             let event = Event::SecretAsked { name: name.clone(), command };
             self.state.apply(&event).expect("a secret may be asked for in an open run");
             self.pending.push(event);
@@ -410,7 +468,12 @@ impl Driver {
                 return Ok(Err(reason));
             }
         }
-        Ok(launch::prepare(&procedure, step, &self.run.id, &self.secrets, &self.programs))
+        Ok(launch::prepare(self.procedure(), step, &self.run.id, &self.secrets, &self.programs))
+    }
+
+    /// What is carried out now: the plan's steps, or their undos.
+    fn procedure(&self) -> &Procedure {
+        self.back.as_ref().map_or(&self.run.procedure, |back| &back.procedure)
     }
 
     fn looked(&mut self, requires: Vec<Sight>, ensures: Vec<Sight>) -> Result<(), LogError> {
@@ -426,8 +489,12 @@ impl Driver {
         let Some(Ok(Some(prepared))) = self.prepared.take() else {
             unreachable!("the machine starts only what was prepared well");
         };
-        let step = &self.run.procedure.steps()[step];
-        let name = format!("{}-{attempt}", step.id);
+        let step = &self.procedure().steps()[step];
+        let timeout = step.timeout;
+        let name = match &self.back {
+            Some(_) => format!("{}-undo-{attempt}", step.id),
+            None => format!("{}-{attempt}", step.id),
+        };
         let folder = self.run.home.run(&self.run.id);
         let ends = launch::Ends { on_output: self.output_sink(), on_end: self.end_sink() };
         let (containment, masks) = (&self.containment, self.secrets.masks());
@@ -436,7 +503,7 @@ impl Driver {
             // A held fact broke just now; its message is in the inbox and ends the step, which has not begun.
             None => {}
             Some(Ok(())) => {
-                self.time_is_up = Instant::now().checked_add(step.timeout);
+                self.time_is_up = Instant::now().checked_add(timeout);
                 self.running = Some(Running { told: None });
             }
             Some(Err(reason)) => self.post(Input::Ended {
@@ -494,24 +561,31 @@ impl Driver {
     }
 
     fn ask(&mut self, step: &StepId, question: Question, ask: &str, expect: Option<String>) {
-        if let People::Nobody(answers) = &self.run.people {
+        if let People::Nobody(answers) = &self.run.settings.people {
             let given: &BTreeMap<StepId, String> = match question {
                 Question::Confirm => &answers.confirm,
                 Question::Manual => &answers.attest,
-                Question::GoOn => unreachable!("`--step` without a terminal is refused at the opening"),
+                Question::GoOn | Question::WhatNext => {
+                    unreachable!("without a terminal, `--step` is refused at the opening and a failure has its rule")
+                }
             };
             let words = given.get(step).cloned().unwrap_or_default();
             self.post(Input::Answered(Reply { words, by: AnsweredBy::CommandLine }));
             return;
         }
         let sender = self.sender.clone();
-        let answered = move |words: Option<String>| {
-            let reply = Reply { words: words.unwrap_or_default(), by: AnsweredBy::Terminal };
+        let answered = move |answer: prompt::Answer| {
+            let words = match answer {
+                prompt::Answer::Words(words) => words,
+                prompt::Answer::Nobody => String::new(),
+                prompt::Answer::Withdrawn => return,
+            };
+            let reply = Reply { words, by: AnsweredBy::Terminal };
             // The loop may be gone already.
             let _ = sender.send(Message::Input(Input::Answered(reply)));
         };
         let Ok((withdraw, withdrawn)) = prompt::withdrawal() else {
-            answered(None);
+            answered(prompt::Answer::Nobody);
             return;
         };
         self.question = Some(withdraw);
@@ -536,7 +610,7 @@ impl Driver {
             while let Some(left) = deadline.checked_duration_since(Instant::now()) {
                 match self.inbox.recv_timeout(left) {
                     Ok(Message::Ended(_)) | Err(_) => break,
-                    Ok(Message::Input(_) | Message::Looked(_) | Message::Output(_)) => {}
+                    Ok(Message::Input(_) | Message::Looked(..) | Message::Output(_)) => {}
                 }
             }
         }
@@ -547,13 +621,19 @@ impl Driver {
         let review = format!("review it with: interlock audit show {}", self.run.id);
         match verdict {
             Verdict::Completed => format!("interlock: completed; {review}"),
+            Verdict::Undone => format!("interlock: undone: everything that could be taken back was; {review}"),
+            Verdict::Abandoned => format!("interlock: abandoned; {review}"),
             Verdict::Refused(cause) => format!(
                 "interlock: refused, nothing was started: {}; {review}",
                 crate::report::story::cause_in_words(cause)
             ),
             Verdict::Halted(cause) => {
                 let at = self.halted_at.as_ref().map(|step| format!(" at step `{step}`")).unwrap_or_default();
-                format!("interlock: halted{at}: {}; {review}", crate::report::story::cause_in_words(cause))
+                format!(
+                    "interlock: halted{at}: {}; go on with: interlock resume {1}, take it back with: interlock undo {1}; {review}",
+                    crate::report::story::cause_in_words(cause),
+                    self.run.id
+                )
             }
         }
     }

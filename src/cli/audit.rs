@@ -131,6 +131,8 @@ impl Summary {
         }
         match self.state.phase {
             Phase::Over(Verdict::Completed) => ("completed", String::new()),
+            Phase::Over(Verdict::Undone) => ("undone", String::new()),
+            Phase::Over(Verdict::Abandoned) => ("abandoned", String::new()),
             Phase::Over(Verdict::Halted(cause)) => ("halted", cause_in_words(cause).to_owned()),
             Phase::Over(Verdict::Refused(cause)) => ("refused", cause_in_words(cause).to_owned()),
             Phase::New

@@ -5,6 +5,7 @@ mod check;
 mod failure;
 mod given;
 mod kinds;
+mod open_runs;
 mod place;
 mod plan;
 mod run;
@@ -27,11 +28,14 @@ use crate::cli::failure::Failure;
   interlock plan runbooks/quickstart.yaml --now         what would be done, and what holds now?
   interlock run runbooks/quickstart.yaml                do it
   interlock run change.yaml -p port=5433 --no-input     do it without a terminal
+  interlock status                                      what is halted, and what has it left out of service?
+  interlock resume RUN                                  go on with a halted run
   interlock audit log                                   what was done on this machine?
   interlock audit verify                                was the record changed?
 
 Exit codes: 0 completed, 1 internal error or the log cannot be used, 2 wrong runbook or arguments, 3 a required fact does not
-hold, 4 not allowed, 6 a person is needed, 7 a step failed, 8 a held fact broke, 11 the log does not verify, 12 interrupted.")]
+hold, 4 not allowed, 5 a lock is held, 6 a person is needed, 7 a step failed, 8 a held fact broke, 9 undone, 10 undo failed,
+11 the log does not verify, 12 interrupted. docs/recovery.md says what to do about each.")]
 struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -74,6 +78,10 @@ enum Command {
     Check(check::Check),
     Plan(plan::Plan),
     Run(run::Run),
+    Status(open_runs::Status),
+    Resume(open_runs::Resume),
+    Undo(open_runs::Undo),
+    Abandon(open_runs::Abandon),
     #[command(subcommand)]
     Audit(audit::Audit),
     Kinds(kinds::Kinds),
@@ -94,6 +102,10 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.go(global),
         Command::Plan(command) => command.go(global),
         Command::Run(command) => command.go(global),
+        Command::Status(command) => command.go(global),
+        Command::Resume(command) => command.go(global),
+        Command::Undo(command) => command.go(global),
+        Command::Abandon(command) => command.go(global),
         Command::Audit(command) => command.go(global),
         Command::Kinds(command) => command.go(global),
     };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::audit::Home;
 use crate::cli::Global;
 use crate::cli::failure::Failure;
+use crate::history::entry::Who;
 
 /// Where the machine's own policy lies.
 const POLICY: &str = "/etc/interlock/policy.yaml";
@@ -40,4 +41,9 @@ pub fn no_policy_in_force() -> Result<(), Failure> {
             path.display()
         ))),
     }
+}
+
+/// Who is at the keyboard.
+pub fn who() -> Result<Who, Failure> {
+    Who::of_this_process().map_err(|error| Failure::Internal(format!("who acts cannot be told: {error}")))
 }

@@ -11,12 +11,14 @@ use crate::cli::given::GivenRunbook;
 use crate::cli::{Format, Global, place};
 use crate::driver::display::{self, Display};
 use crate::driver::launch::Secrets;
-use crate::driver::{self, SignalSink, carry_out};
-use crate::history::entry::Who;
-use crate::history::event::{Cause, Event};
+use crate::driver::locks::{Alive, Claim, LockError, Locks};
+use crate::driver::{self, Beginning, SignalSink, carry_out};
+use crate::history::event::{Cause, Event, clip};
 use crate::history::state::Verdict;
 use crate::id::{Digest, RunId, StepId};
-use crate::machine::{Answers, Pace, People, StopSignal};
+use crate::machine::{Answers, Pace, People, Settings, StopSignal};
+use crate::plan::Procedure;
+use crate::report::story::by_whom;
 use crate::terminal::prompt;
 
 /// Runs a runbook, step by step, with its facts checked and held.
@@ -54,7 +56,7 @@ pub struct Run {
     skip: Option<String>,
 }
 
-fn answer(text: &str) -> Result<(StepId, String), String> {
+pub(super) fn answer(text: &str) -> Result<(StepId, String), String> {
     let (step, words) = text.split_once('=').ok_or("expected STEP=WORDS")?;
     let step = step.parse().map_err(|error: crate::id::IdError| error.to_string())?;
     Ok((step, words.to_owned()))
@@ -68,87 +70,138 @@ impl Run {
         place::no_policy_in_force()?;
         let people = self.people(global, &procedure)?;
         let home = place::home(global)?;
-        let who =
-            Who::of_this_process().map_err(|error| Failure::Internal(format!("who acts cannot be told: {error}")))?;
+        let who = place::who()?;
+        let user = by_whom(&who);
         let mut log = Log::open(&home, who).map_err(|error| Failure::Internal(error.to_string()))?;
         let id = new_run_id();
         let digest = Digest::of(bytes.as_bytes());
-        if let Some(refusal) = self.attempt_to_skip(&procedure.plan.runbook.name, &digest) {
-            let Event::RunRefused { reason, .. } = &refusal else { unreachable!("it is made as a refusal") };
-            log.append(&[Draft { run: Some(&id), event: &refusal }])
-                .map_err(|error| Failure::Internal(error.to_string()))?;
-            say(&format!("interlock: refused: {reason}"));
-            return Err(Failure::Said(Cause::NotAllowed.exit_code()));
+        let runbook = procedure.plan.runbook.name.clone();
+        if let Some(reason) = self.attempt_to_skip() {
+            return Err(refuse(&mut log, &id, &runbook, &digest, Cause::NotAllowed, reason));
         }
         let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
+        let names = procedure.plan.runbook.locks.clone();
+        let claim = Claim {
+            lock: String::new(),
+            run: id.clone(),
+            home: home.path().to_owned(),
+            runbook: runbook.clone(),
+            user,
+        };
+        let locks = match Locks::take(&names, &claim) {
+            Ok(locks) => locks,
+            Err(LockError::Held(reason)) => {
+                return Err(refuse(&mut log, &id, &runbook, &digest, Cause::Locked, reason));
+            }
+            Err(error @ LockError::Machine { .. }) => return Err(Failure::Internal(error.to_string())),
+        };
         // The plan's file is synced while the run is being set up, and asked for before the first entry.
+        let folder = home.run(&id);
         let keeper = {
-            let (folder, runs) = (home.run(&id), home.runs());
+            let (folder, runs) = (folder.clone(), home.runs());
             std::thread::spawn(move || keep_plan(&runs, &folder, &bytes))
         };
-        let plan_is_kept =
-            || keeper.join().unwrap_or_else(|_| Err("the thread that keeps the plan came to a sudden end".to_owned()));
-        let procedure = Arc::new(procedure);
-        let format = match global.format {
-            Format::Human => display::Format::Human,
-            Format::Json => display::Format::Json,
+        let mut alive = None;
+        let plan_is_kept = || {
+            keeper.join().unwrap_or_else(|_| Err("the thread that keeps the plan came to a sudden end".to_owned()))?;
+            alive = Alive::take(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+            Ok(())
         };
-        let display = Display::new(format, Arc::clone(&procedure));
         let pace = if self.step { Pace::StepByStep } else { Pace::Straight };
-        let run = driver::Run { id, procedure, plan: digest, pace, people, home };
-        let outcome = carry_out(run, log, display, secrets, plan_is_kept, listen)
-            .map_err(|error| Failure::Internal(error.to_string()))?;
-        say(&outcome.last_line);
-        Ok(ExitCode::from(match outcome.verdict {
-            Verdict::Completed => 0,
-            Verdict::Refused(cause) | Verdict::Halted(cause) => cause.exit_code(),
-        }))
+        let settings = Settings { pace, people, decided: BTreeMap::new() };
+        let procedure = Arc::new(procedure);
+        let run = driver::Run { id, procedure, plan: digest, settings, locks: names, home, beginning: Beginning::New };
+        let code = carry(global, run, log, secrets, locks, plan_is_kept);
+        drop(alive);
+        code
     }
 
-    fn people(&self, global: &Global, procedure: &crate::plan::Procedure) -> Result<People, Failure> {
-        let mut answers = Answers::default();
-        for (given, into, what) in
-            [(&self.attest, &mut answers.attest, "--attest"), (&self.confirm, &mut answers.confirm, "--confirm")]
-        {
-            collect(given, into, what, procedure)?;
-        }
-        if global.no_input || !prompt::somebody_is_there() {
-            return Ok(People::Nobody(answers));
-        }
-        if answers == Answers::default() {
-            return Ok(People::Terminal);
-        }
-        Err(Failure::Wrong(
-            "--attest and --confirm are for runs without a terminal; with one, the questions are asked (or say --no-input)"
-                .to_owned(),
-        ))
+    fn people(&self, global: &Global, procedure: &Procedure) -> Result<People, Failure> {
+        people(global, &self.attest, &self.confirm, procedure)
     }
 
-    /// The entry for an attempt to leave steps out, if one was made.
-    fn attempt_to_skip(&self, runbook: &str, plan: &Digest) -> Option<Event> {
+    /// What was attempted, if it was to leave steps out.
+    fn attempt_to_skip(&self) -> Option<String> {
         let what = match (&self.start_at, &self.skip) {
             (Some(step), _) => format!("asked to start at `{step}`"),
             (None, Some(step)) => format!("asked to skip `{step}`"),
             (None, None) => return None,
         };
-        Some(Event::RunRefused {
-            runbook: runbook.to_owned(),
-            plan: plan.clone(),
-            cause: Cause::NotAllowed,
-            reason: crate::history::event::clip(
-                &format!("{what}; every step is done in its order, so there is no such way; the attempt is recorded"),
-                2048,
-            ),
-            seen: Vec::new(),
-        })
+        Some(clip(
+            &format!("{what}; every step is done in its order, so there is no such way; the attempt is recorded"),
+            2048,
+        ))
     }
+}
+
+/// Records a refusal before anything was set up, and says it.
+fn refuse(log: &mut Log, run: &RunId, runbook: &str, plan: &Digest, cause: Cause, reason: String) -> Failure {
+    let (runbook, plan) = (runbook.to_owned(), plan.clone());
+    let event = Event::RunRefused { runbook, plan, cause, reason: reason.clone(), seen: Vec::new() };
+    match log.append(&[Draft { run: Some(run), event: &event }]) {
+        Ok(_) => {
+            say(&format!("interlock: refused, nothing was started: {reason}"));
+            Failure::Said(cause.exit_code())
+        }
+        Err(error) => Failure::Internal(error.to_string()),
+    }
+}
+
+/// Carries a run out, anew or again, says how it ended, and keeps or gives up what it claimed.
+pub(super) fn carry(
+    global: &Global,
+    run: driver::Run,
+    log: Log,
+    secrets: Secrets,
+    locks: Locks,
+    plan_is_kept: impl FnOnce() -> Result<(), String>,
+) -> Result<ExitCode, Failure> {
+    let format = match global.format {
+        Format::Human => display::Format::Human,
+        Format::Json => display::Format::Json,
+    };
+    let display = Display::new(format, Arc::clone(&run.procedure));
+    let outcome = carry_out(run, log, display, secrets, plan_is_kept, listen);
+    let outcome = outcome.map_err(|error| Failure::Internal(error.to_string()))?;
+    say(&outcome.last_line);
+    let code = match outcome.verdict {
+        Verdict::Completed | Verdict::Abandoned => 0,
+        Verdict::Undone => 9,
+        Verdict::Refused(cause) => cause.exit_code(),
+        // A halted run keeps what it claimed.
+        Verdict::Halted(cause) => return Ok(ExitCode::from(cause.exit_code())),
+    };
+    locks.release();
+    Ok(ExitCode::from(code))
+}
+
+/// Who can answer: the person at the terminal, or the answers given on the command line.
+pub(super) fn people(
+    global: &Global,
+    attest: &[(StepId, String)],
+    confirm: &[(StepId, String)],
+    procedure: &Procedure,
+) -> Result<People, Failure> {
+    let mut answers = Answers::default();
+    collect(attest, &mut answers.attest, "--attest", procedure)?;
+    collect(confirm, &mut answers.confirm, "--confirm", procedure)?;
+    if global.no_input || !prompt::somebody_is_there() {
+        return Ok(People::Nobody(answers));
+    }
+    if answers == Answers::default() {
+        return Ok(People::Terminal);
+    }
+    Err(Failure::Wrong(
+        "--attest and --confirm are for runs without a terminal; with one, the questions are asked (or say --no-input)"
+            .to_owned(),
+    ))
 }
 
 fn collect(
     given: &[(StepId, String)],
     into: &mut BTreeMap<StepId, String>,
     what: &str,
-    procedure: &crate::plan::Procedure,
+    procedure: &Procedure,
 ) -> Result<(), Failure> {
     for (step, words) in given {
         if !procedure.steps().iter().any(|other| other.id == *step) {
@@ -184,7 +237,12 @@ fn keep_plan(runs: &Path, folder: &Path, bytes: &str) -> Result<(), String> {
 
 /// Takes the signals that ask to stop into the loop, for as long as the program runs.
 fn listen(sink: SignalSink) {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGXFSZ};
+    // A limit on file sizes is an error of a write, not an end of the program. And a program that is stopped from the keyboard
+    // would leave the step unwatched, so it is not stopped.
+    for harmless in [SIGXFSZ, SIGTSTP] {
+        signal_hook::flag::register(harmless, Arc::default()).expect("a handler for this signal can be set");
+    }
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP])
         .expect("handlers for these signals can be set");
     std::thread::spawn(move || {

@@ -105,6 +105,12 @@ impl Display {
             | Event::WatchesArmed { .. }
             | Event::Answered { .. }
             | Event::Declined { .. }
+            | Event::StepNotApplicable { .. }
+            | Event::StepRetried { .. }
+            | Event::UndoBegan { .. }
+            | Event::RunResumed { .. }
+            | Event::RunUndone { .. }
+            | Event::RunAbandoned { .. }
             | Event::StepDone { .. }
             | Event::StepAlready { .. }
             | Event::StepFailed { .. }

@@ -1,7 +1,7 @@
 //! Looks at facts on a thread of its own, so that a slow probe never keeps the one loop from hearing a signal or a break.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -9,6 +9,9 @@ use crate::driver::facts::{Facts, Pauses};
 use crate::history::event::{Sight, Verdict};
 use crate::id::Fact;
 use crate::runbook::model::Side;
+
+/// How often a rest looks whether it was withdrawn.
+const REST_LOOK: Duration = Duration::from_millis(50);
 
 /// What to look at.
 pub enum Job {
@@ -21,6 +24,8 @@ pub enum Job {
         /// Facts that let the step pass.
         ensures: Vec<Fact>,
     },
+    /// Not at all: wait for so long.
+    Rest(Duration),
     /// Until all hold, or for as long as this.
     Await {
         /// The facts.
@@ -41,6 +46,8 @@ pub enum Looked {
         /// Of the ensured facts.
         ensures: Vec<Sight>,
     },
+    /// [`Job::Rest`] is over.
+    Rested,
     /// Of [`Job::Await`].
     Awaited {
         /// Of the facts, last.
@@ -50,34 +57,46 @@ pub enum Looked {
 
 /// The thread that looks.
 pub struct Looker {
-    jobs: Sender<Job>,
-    withdrawn: Arc<AtomicBool>,
+    jobs: Sender<(u64, Job)>,
+    /// The number of the newest job that counts; what came of an older one is dropped.
+    counts: Arc<AtomicU64>,
 }
 
 impl Looker {
     /// Starts it; each result is handed to `tell`.
-    pub fn new(facts: Arc<Facts>, tell: impl Fn(Looked) + Send + 'static) -> Self {
+    pub fn new(facts: Arc<Facts>, tell: impl Fn(u64, Looked) + Send + 'static) -> Self {
         let (jobs, inbox) = channel();
-        let withdrawn = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&withdrawn);
-        std::thread::spawn(move || work(&facts, &inbox, &flag, tell));
-        Self { jobs, withdrawn }
+        let counts = Arc::new(AtomicU64::new(0));
+        let newest = Arc::clone(&counts);
+        std::thread::spawn(move || work(&facts, &inbox, &newest, tell));
+        Self { jobs, counts }
     }
 
-    /// Hands it a job.
-    pub fn look(&self, job: Job) {
+    /// Hands it a job, and gives the number that its result will have.
+    pub fn look(&self, job: Job) -> u64 {
+        let number = self.counts.fetch_add(1, Ordering::AcqRel) + 1;
         // The thread ends only when this sender is dropped.
-        let _ = self.jobs.send(job);
+        let _ = self.jobs.send((number, job));
+        number
     }
 
-    /// Gives up waiting.
+    /// Gives up whatever it does: no result of it counts any more.
     pub fn withdraw(&self) {
-        self.withdrawn.store(true, Ordering::Relaxed);
+        self.counts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Whether a result with this number still counts.
+    pub fn counts(&self, number: u64) -> bool {
+        self.counts.load(Ordering::Acquire) == number
     }
 }
 
-fn work(facts: &Facts, inbox: &Receiver<Job>, withdrawn: &AtomicBool, tell: impl Fn(Looked)) {
-    while let Ok(job) = inbox.recv() {
+fn work(facts: &Facts, inbox: &Receiver<(u64, Job)>, newest: &AtomicU64, tell: impl Fn(u64, Looked)) {
+    while let Ok((number, job)) = inbox.recv() {
+        let withdrawn = || newest.load(Ordering::Acquire) != number;
+        if withdrawn() {
+            continue;
+        }
         match job {
             Job::Prepare { requires, hold, ensures } => {
                 let look = |fact: &Fact| {
@@ -85,16 +104,29 @@ fn work(facts: &Facts, inbox: &Receiver<Job>, withdrawn: &AtomicBool, tell: impl
                 };
                 let requires = requires.iter().map(look).collect();
                 let ensures = ensures.iter().map(|fact| facts.look(fact, Side::Before)).collect();
-                tell(Looked::Prepared { requires, ensures });
+                tell(number, Looked::Prepared { requires, ensures });
+            }
+            Job::Rest(pause) => {
+                let until = Instant::now() + pause;
+                while Instant::now() < until && !withdrawn() {
+                    std::thread::sleep(REST_LOOK.min(until.saturating_duration_since(Instant::now())));
+                }
+                tell(number, Looked::Rested);
             }
             Job::Await { facts: awaited, hold, within } => {
-                tell(Looked::Awaited { ensures: wait_for(facts, &awaited, &hold, within, withdrawn) });
+                tell(number, Looked::Awaited { ensures: wait_for(facts, &awaited, &hold, within, &withdrawn) });
             }
         }
     }
 }
 
-fn wait_for(facts: &Facts, awaited: &[Fact], hold: &[Fact], within: Duration, withdrawn: &AtomicBool) -> Vec<Sight> {
+fn wait_for(
+    facts: &Facts,
+    awaited: &[Fact],
+    hold: &[Fact],
+    within: Duration,
+    withdrawn: &impl Fn() -> bool,
+) -> Vec<Sight> {
     let until = Instant::now() + within;
     let mut pauses = Pauses::new();
     for fact in hold {
@@ -110,7 +142,7 @@ fn wait_for(facts: &Facts, awaited: &[Fact], hold: &[Fact], within: Duration, wi
             }
             return sights;
         }
-        if Instant::now() >= until || withdrawn.load(Ordering::Relaxed) {
+        if Instant::now() >= until || withdrawn() {
             return sights;
         }
         pauses.pause(begun.elapsed(), until);

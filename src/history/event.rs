@@ -82,6 +82,11 @@ pub struct Output {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
+fn is_none(count: &usize) -> bool {
+    *count == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]
 fn is_zero(value: &u64) -> bool {
     *value == 0
 }
@@ -106,6 +111,36 @@ pub enum Question {
     Manual,
     /// `run --step`: whether to go on with this step.
     GoOn,
+    /// What to do about a step that failed: `retry`, `undo` or `halt`.
+    WhatNext,
+}
+
+/// In which direction a step is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// Done.
+    #[default]
+    Forward,
+    /// Taken back: its `undo`.
+    Back,
+}
+
+impl Way {
+    /// Whether it is the direction that goes without saying.
+    pub fn is_forward(&self) -> bool {
+        *self == Self::Forward
+    }
+}
+
+/// On whose word something was decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DecidedBy {
+    /// The runbook's written rule.
+    Rule,
+    /// A person, at the terminal or on the command line.
+    Person,
 }
 
 /// Why a run was refused or halted: the kinds of ending that are not completion. Each has one exit code.
@@ -126,6 +161,8 @@ pub enum Cause {
     HoldBroken,
     /// A person declined or a signal came (exit 12).
     Interrupted,
+    /// Going back failed too, or could not go all the way (exit 10).
+    UndoFailed,
 }
 
 /// Something that happened.
@@ -182,6 +219,9 @@ pub enum Event {
         plan: Digest,
         /// How many steps the plan has.
         steps: usize,
+        /// What the run claims for itself alone, machine-wide.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        locks: Vec<String>,
         /// How the processes of its steps are contained, in words.
         containment: String,
         /// How facts are watched, in words.
@@ -224,6 +264,9 @@ pub enum Event {
     StepIntended {
         /// The step.
         step: StepId,
+        /// In which direction.
+        #[serde(default, skip_serializing_if = "Way::is_forward")]
+        way: Way,
         /// 1 for the first attempt.
         attempt: u32,
         /// What will be done, in words: the command line, the script's digest, or the manual task.
@@ -239,6 +282,9 @@ pub enum Event {
     StepEnded {
         /// The step.
         step: StepId,
+        /// In which direction.
+        #[serde(default, skip_serializing_if = "Way::is_forward")]
+        way: Way,
         /// Which attempt.
         attempt: u32,
         /// How.
@@ -256,6 +302,9 @@ pub enum Event {
     StepDone {
         /// The step.
         step: StepId,
+        /// In which direction.
+        #[serde(default, skip_serializing_if = "Way::is_forward")]
+        way: Way,
         /// Which attempt.
         attempt: u32,
         /// What was seen of each fact it ensures.
@@ -273,6 +322,9 @@ pub enum Event {
     StepFailed {
         /// The step.
         step: StepId,
+        /// In which direction.
+        #[serde(default, skip_serializing_if = "Way::is_forward")]
+        way: Way,
         /// Which attempt.
         attempt: u32,
         /// Why, in words.
@@ -280,6 +332,35 @@ pub enum Event {
         /// What was seen of the facts it ensures, where they were looked at.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         ensures: Vec<Sight>,
+    },
+    /// A step's own condition is not met: it is not applicable, and nothing is done.
+    StepNotApplicable {
+        /// The step.
+        step: StepId,
+        /// The condition, as it was written.
+        expression: String,
+        /// The values it was evaluated with.
+        values: BTreeMap<String, String>,
+    },
+    /// A step that failed, or is in doubt, is attempted again from its start.
+    StepRetried {
+        /// The step.
+        step: StepId,
+        /// On whose word.
+        by: DecidedBy,
+        /// How long is waited before, in milliseconds.
+        pause_millis: u64,
+    },
+    /// From here on every step that was done or begun is taken back, the last first.
+    UndoBegan {
+        /// On whose word.
+        by: DecidedBy,
+        /// Why, in words.
+        reason: String,
+        /// How many steps will be taken back.
+        steps: usize,
+        /// How many were done and will be left as they are, because the runbook does not say how to take them back.
+        kept: usize,
     },
     /// A fact that was held broke, or could no longer be told.
     HoldBroken {
@@ -327,12 +408,42 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         seen: Vec<Sight>,
     },
+    /// A run that had halted, or died, is taken up again, by the same plan.
+    RunResumed {
+        /// How the processes of its steps are contained now, in words.
+        containment: String,
+        /// How facts are watched now, in words.
+        watching: String,
+        /// The version of the program.
+        program: String,
+        /// Why another person than the one before took it over.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        taken_over: Option<String>,
+    },
+    /// Every step that was done or begun was taken back.
+    RunUndone {
+        /// How many steps were taken back.
+        undone: usize,
+        /// How many were left as they are, because the runbook does not say how to take them back.
+        kept: usize,
+    },
+    /// A person gave the run up, as it stands.
+    RunAbandoned {
+        /// Why, in words.
+        reason: String,
+        /// How the step stands that nobody saw end, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        in_doubt: Option<StepId>,
+    },
     /// Every step ended as written.
     RunCompleted {
         /// How many steps were done.
         done: usize,
         /// How many were already so.
         already: usize,
+        /// How many were not applicable.
+        #[serde(default, skip_serializing_if = "is_none")]
+        not_applicable: usize,
         /// How long the run took, in microseconds.
         micros: u64,
     },
@@ -381,6 +492,7 @@ impl Cause {
             Self::StepFailed => 7,
             Self::HoldBroken => 8,
             Self::Interrupted => 12,
+            Self::UndoFailed => 10,
         }
     }
 }

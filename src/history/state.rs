@@ -4,7 +4,7 @@
 //! What it never allows: a step that starts before the one in front of it has ended well, a step that starts after a held fact
 //! broke or a signal came, and a completion while a step is open.
 
-use crate::history::event::{Cause, Ending, Event, Question};
+use crate::history::event::{Cause, Ending, Event, Question, Way};
 use crate::id::{Digest, StepId};
 
 /// The state of one run.
@@ -24,6 +24,20 @@ pub struct State {
     pub answered: Answered,
     /// Why nothing more may start, once something said so.
     pub stopping: Option<Stopping>,
+    /// The way back, once it was begun: a run of its own over the undos, whose events are those that say `"way":"back"`.
+    pub back: Option<Box<State>>,
+    /// Whether the run was taken up again and nothing of it was done since.
+    pub resumed: Resumed,
+}
+
+/// Whether a run was just taken up again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Resumed {
+    /// No.
+    #[default]
+    No,
+    /// Yes: every hold is to be established anew.
+    JustNow,
 }
 
 /// Which questions were answered for the step that is next.
@@ -56,7 +70,7 @@ pub enum Phase {
         /// Index of the step.
         step: usize,
     },
-    /// A step failed; nothing but the halt can follow.
+    /// A step failed or is in doubt; it is attempted again, taken back, or the run halts.
     Failed {
         /// Index of the step.
         step: usize,
@@ -74,6 +88,10 @@ pub enum Verdict {
     Halted(Cause),
     /// Everything was done as written.
     Completed,
+    /// Every step that was done or begun was taken back.
+    Undone,
+    /// A person gave it up.
+    Abandoned,
 }
 
 /// A step and what became of it.
@@ -96,6 +114,8 @@ pub enum StepStatus {
     Done,
     /// It was already so.
     Already,
+    /// Its own condition was not met.
+    NotApplicable,
     /// Its action failed, or what it ensures did not come true.
     Failed,
     /// It was stopped in the middle: nobody knows how far it came.
@@ -123,12 +143,31 @@ pub struct IllegalEvent(pub String);
 impl State {
     /// Changes the state by one event, or refuses it and leaves the state as it was.
     pub fn apply(&mut self, event: &Event) -> Result<(), IllegalEvent> {
+        match way_of(event) {
+            Some(Way::Back) => {
+                self.running("a step was taken back")?;
+                let Some(back) = &mut self.back else { return refuse("a step was taken back before going back began") };
+                self.resumed = Resumed::No;
+                return back.apply_here(event);
+            }
+            Some(Way::Forward) if self.back.is_some() => return refuse("a step was done after going back had begun"),
+            Some(Way::Forward) | None => {}
+        }
+        if let Some(back) = &mut self.back
+            && belongs_to_the_way_back(event)
+        {
+            return back.apply_here(event);
+        }
+        self.apply_here(event)
+    }
+
+    fn apply_here(&mut self, event: &Event) -> Result<(), IllegalEvent> {
         match event {
             Event::LogCreated { .. } | Event::LogRepaired { .. } => refuse("an entry about the log inside a run"),
             Event::RunOpened { plan, steps, .. } => self.open(plan, *steps),
             Event::RunRefused { cause, .. } => self.refuse_run(*cause),
             Event::WatchesArmed { .. } => match self.phase {
-                Phase::Ready { next: 0 } => Ok(()),
+                Phase::Ready { .. } | Phase::Failed { .. } => Ok(()),
                 _ => refuse("watches were armed outside the opening of a run"),
             },
             Event::Answered { step, question, .. } => self.answer(step, *question),
@@ -150,7 +189,7 @@ impl State {
             Event::StepAlready { step, .. } => {
                 let at = self.next_is(step)?;
                 self.may_go_on(step)?;
-                self.steps.push(StepState { id: step.clone(), attempts: 0, status: StepStatus::Already });
+                self.reach(at, step);
                 self.settle(at, StepStatus::Already);
                 Ok(())
             }
@@ -163,6 +202,58 @@ impl State {
                 self.phase = Phase::Failed { step: at };
                 Ok(())
             }
+            Event::StepNotApplicable { step, .. } => {
+                let at = self.next_is(step)?;
+                self.may_go_on(step)?;
+                self.reach(at, step);
+                self.settle(at, StepStatus::NotApplicable);
+                Ok(())
+            }
+            Event::StepRetried { step, .. } => match self.phase {
+                Phase::Failed { step: at } if self.steps[at].id == *step => {
+                    self.answered = Answered::default();
+                    self.phase = Phase::Ready { next: at };
+                    // What stopped the attempt before is looked at afresh.
+                    if self.stopping == Some(Stopping::HoldBroken) {
+                        self.stopping = None;
+                    }
+                    Ok(())
+                }
+                _ => refuse(format!("step `{step}` is attempted again, but it had not failed")),
+            },
+            Event::UndoBegan { steps, .. } => match self.phase {
+                Phase::Ready { .. } | Phase::Failed { .. } if self.back.is_none() => {
+                    self.stopping = None;
+                    self.resumed = Resumed::No;
+                    self.back = Some(Box::new(Self {
+                        phase: Phase::Ready { next: 0 },
+                        plan: self.plan.clone(),
+                        total: *steps,
+                        ..Self::default()
+                    }));
+                    Ok(())
+                }
+                _ => refuse("going back began twice, or while a step was open, or in a run that is not open"),
+            },
+            Event::RunResumed { .. } => self.resume(),
+            Event::RunUndone { .. } => match &self.back {
+                Some(back) if back.phase == (Phase::Ready { next: back.total }) => {
+                    self.phase = Phase::Over(Verdict::Undone);
+                    Ok(())
+                }
+                Some(_) | None => refuse("a run was undone with a step that had not been taken back"),
+            },
+            Event::RunAbandoned { .. } => match self.phase {
+                Phase::Over(Verdict::Halted(_))
+                | Phase::Ready { .. }
+                | Phase::Acting { .. }
+                | Phase::Verifying { .. }
+                | Phase::Failed { .. } => {
+                    self.phase = Phase::Over(Verdict::Abandoned);
+                    Ok(())
+                }
+                Phase::New | Phase::Over(_) => refuse("a run was abandoned that is not open"),
+            },
             Event::HoldBroken { .. } => {
                 self.running("a held fact broke")?;
                 self.stopping = Some(Stopping::HoldBroken);
@@ -179,16 +270,14 @@ impl State {
             }
             Event::RunHalted { cause, .. } => {
                 self.running("a run halted")?;
-                match self.phase {
-                    Phase::Acting { step } => {
-                        return refuse(format!("the run halted while step `{}` was acting", self.steps[step].id));
-                    }
-                    Phase::Verifying { step } => self.steps[step].status = StepStatus::InDoubt,
-                    Phase::New | Phase::Ready { .. } | Phase::Failed { .. } | Phase::Over(_) => {}
+                if let Some(back) = &mut self.back {
+                    back.stand_still()?;
                 }
+                self.stand_still()?;
                 self.phase = Phase::Over(Verdict::Halted(*cause));
                 Ok(())
             }
+            Event::RunCompleted { .. } if self.back.is_some() => refuse("a run completed after going back had begun"),
             Event::RunCompleted { .. } => match self.phase {
                 Phase::Ready { next } if next == self.total && self.stopping != Some(Stopping::HoldBroken) => {
                     self.phase = Phase::Over(Verdict::Completed);
@@ -197,6 +286,60 @@ impl State {
                 _ => refuse("a run completed with a step that had not ended well, or with a broken hold"),
             },
         }
+    }
+
+    /// Nothing is running any more: a step that was being verified is in doubt.
+    fn stand_still(&mut self) -> Result<(), IllegalEvent> {
+        match self.phase {
+            Phase::Acting { step } => {
+                return refuse(format!("the run halted while step `{}` was acting", self.steps[step].id));
+            }
+            Phase::Verifying { step } => {
+                self.steps[step].status = StepStatus::InDoubt;
+                self.phase = Phase::Failed { step };
+            }
+            Phase::New | Phase::Ready { .. } | Phase::Failed { .. } | Phase::Over(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Stands again where it stood when it halted or died.
+    fn resume(&mut self) -> Result<(), IllegalEvent> {
+        match self.phase {
+            Phase::New => return refuse("a run was resumed that never began"),
+            Phase::Over(Verdict::Halted(_)) => {}
+            Phase::Over(_) => return refuse("a run was resumed that is over"),
+            // The program died: nobody saw how the open step ended.
+            Phase::Ready { .. } | Phase::Acting { .. } | Phase::Verifying { .. } | Phase::Failed { .. } => {}
+        }
+        if let Some(back) = &mut self.back {
+            back.stand_again();
+            // What was interrupted on the way back is in doubt too; its undo is attempted again.
+            if let Phase::Failed { step } = back.phase {
+                back.phase = Phase::Ready { next: step };
+            }
+        }
+        self.stand_again();
+        self.resumed = Resumed::JustNow;
+        Ok(())
+    }
+
+    fn stand_again(&mut self) {
+        self.stopping = None;
+        self.answered = Answered::default();
+        self.phase = match self.steps.last_mut() {
+            Some(last) => match last.status {
+                StepStatus::Done | StepStatus::Already | StepStatus::NotApplicable => {
+                    Phase::Ready { next: self.steps.len() }
+                }
+                StepStatus::Failed => Phase::Failed { step: self.steps.len() - 1 },
+                StepStatus::Open | StepStatus::InDoubt => {
+                    last.status = StepStatus::InDoubt;
+                    Phase::Failed { step: self.steps.len() - 1 }
+                }
+            },
+            None => Phase::Ready { next: 0 },
+        };
     }
 
     /// The index of the step that is open or comes next; none before the opening and after the end.
@@ -243,7 +386,7 @@ impl State {
         match question {
             Question::Confirm => self.answered.confirm = true,
             Question::GoOn => self.answered.go_on = true,
-            Question::Manual => {}
+            Question::Manual | Question::WhatNext => {}
         }
         Ok(())
     }
@@ -253,7 +396,8 @@ impl State {
         match (question, self.phase) {
             (Question::Confirm | Question::GoOn, Phase::Ready { .. }) => self.next_is(step).map(|_| ()),
             (Question::Manual, Phase::Acting { step: at }) if self.steps[at].id == *step => Ok(()),
-            (Question::Confirm | Question::GoOn | Question::Manual, _) => {
+            (Question::WhatNext, Phase::Failed { step: at }) if self.steps[at].id == *step => Ok(()),
+            (Question::Confirm | Question::GoOn | Question::Manual | Question::WhatNext, _) => {
                 refuse(format!("an answer for step `{step}`, which was not asking"))
             }
         }
@@ -262,10 +406,18 @@ impl State {
     fn intend(&mut self, step: &StepId, attempt: u32) -> Result<(), IllegalEvent> {
         let at = self.next_is(step)?;
         self.may_go_on(step)?;
-        if attempt != 1 {
-            return refuse(format!("attempt {attempt} of step `{step}`, which was never attempted"));
+        if attempt != self.attempts(at) + 1 {
+            return refuse(format!("attempt {attempt} of step `{step}` does not follow attempt {}", self.attempts(at)));
         }
-        self.steps.push(StepState { id: step.clone(), attempts: attempt, status: StepStatus::Open });
+        match self.steps.get_mut(at) {
+            Some(state) if state.id == *step => {
+                state.attempts = attempt;
+                state.status = StepStatus::Open;
+            }
+            Some(state) => return refuse(format!("step `{step}` began in the place of `{}`", state.id)),
+            None => self.steps.push(StepState { id: step.clone(), attempts: attempt, status: StepStatus::Open }),
+        }
+        self.resumed = Resumed::No;
         self.phase = Phase::Acting { step: at };
         Ok(())
     }
@@ -291,6 +443,13 @@ impl State {
         Ok(())
     }
 
+    /// Makes room for a step that ends without an attempt; one that was attempted before keeps its count.
+    fn reach(&mut self, at: usize, step: &StepId) {
+        if self.steps.len() == at {
+            self.steps.push(StepState { id: step.clone(), attempts: 0, status: StepStatus::Open });
+        }
+    }
+
     fn settle(&mut self, at: usize, status: StepStatus) {
         self.steps[at].status = status;
         self.answered = Answered::default();
@@ -305,7 +464,7 @@ impl State {
                     refuse(format!("step `{step}` out of order: `{expected}` comes next"))
                 }
                 Some(_) => Ok(next),
-                None if self.steps.iter().any(|state| state.id == *step) => {
+                None if self.steps.iter().enumerate().any(|(at, state)| state.id == *step && at != next) => {
                     refuse(format!("step `{step}` began twice"))
                 }
                 None => Ok(next),
@@ -342,6 +501,46 @@ impl State {
             Phase::Ready { .. } | Phase::Acting { .. } | Phase::Verifying { .. } | Phase::Failed { .. } => Ok(()),
         }
     }
+}
+
+/// The direction of an event of a step; none for what is not of a step.
+fn way_of(event: &Event) -> Option<Way> {
+    match event {
+        Event::StepIntended { way, .. }
+        | Event::StepEnded { way, .. }
+        | Event::StepDone { way, .. }
+        | Event::StepFailed { way, .. } => Some(*way),
+        Event::StepAlready { .. } | Event::StepNotApplicable { .. } | Event::StepRetried { .. } => Some(Way::Forward),
+        Event::LogCreated { .. }
+        | Event::LogRepaired { .. }
+        | Event::RunRefused { .. }
+        | Event::RunOpened { .. }
+        | Event::WatchesArmed { .. }
+        | Event::Answered { .. }
+        | Event::Declined { .. }
+        | Event::UndoBegan { .. }
+        | Event::HoldBroken { .. }
+        | Event::SecretAsked { .. }
+        | Event::SignalReceived { .. }
+        | Event::RunHalted { .. }
+        | Event::RunResumed { .. }
+        | Event::RunUndone { .. }
+        | Event::RunAbandoned { .. }
+        | Event::RunCompleted { .. } => None,
+    }
+}
+
+/// Once going back has begun, these speak of it.
+fn belongs_to_the_way_back(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Answered { .. }
+            | Event::Declined { .. }
+            | Event::HoldBroken { .. }
+            | Event::SignalReceived { .. }
+            | Event::SecretAsked { .. }
+            | Event::WatchesArmed { .. }
+    )
 }
 
 fn refuse<T>(why: impl Into<String>) -> Result<T, IllegalEvent> {

@@ -22,6 +22,7 @@ pub fn judge(question: Question, expect: Option<&str>, words: &str) -> Judgement
         Question::Confirm => expect.is_some_and(|expect| expect.trim() == words),
         Question::Manual => words == "done",
         Question::GoOn => words == "go",
+        Question::WhatNext => matches!(words, "retry" | "undo" | "halt"),
     };
     if accepted {
         Judgement::Accepted
@@ -38,6 +39,7 @@ pub fn what_to_type(question: Question) -> &'static str {
         Question::Confirm => "type the answer, or `no` to halt",
         Question::Manual => "type `done` when it is done, or `no` to halt",
         Question::GoOn => "type `go` to start it, or `no` to halt",
+        Question::WhatNext => "type `retry`, `undo` or `halt`",
     }
 }
 

@@ -12,17 +12,23 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::history::event::{
-    AnsweredBy, Cause, Ending, Event, Output, Program, Question, Sight, Verdict, WatchedFact, clip,
+    AnsweredBy, Cause, DecidedBy, Ending, Event, Output, Program, Question, Sight, Verdict, WatchedFact, Way, clip,
 };
-use crate::history::state::{Phase, State, StepStatus, Stopping};
+use crate::history::state::{Phase, Resumed, State, StepStatus, Stopping};
 use crate::id::{Digest, Fact, StepId};
 use crate::machine::answer::{Judgement, judge};
-use crate::plan::{Procedure, action_in_words};
+use crate::plan::{Plan, Procedure, action_in_words};
 use crate::runbook::holds::HoldStart;
-use crate::runbook::model::{Action, IfEnsured, Leftovers, Setting, Step};
+use crate::runbook::model::{
+    Action, Confirm, IfEnsured, InDoubt, Leftovers, OnFailure, Runbook, Setting, Step, WayBack,
+};
 
 /// How long a step that is asked to end (SIGTERM) has before it is killed.
 pub const GRACE: Duration = Duration::from_secs(10);
+
+/// What is asked about a step that did not end well.
+const WHAT_NEXT: &str = "`retry` attempts it again from its start, `undo` takes back everything that was done, the last first, \
+                         `halt` leaves all as it stands; it can be resumed";
 
 /// How much of an entry's 60 KiB lists may take.
 const ENTRY_ROOM: usize = 40 << 10;
@@ -32,6 +38,12 @@ const ENTRY_ROOM: usize = 40 << 10;
 pub enum Input {
     /// The log is open; the run may begin.
     Open(Opening),
+    /// The log is open, and a run that had halted or died is taken up again.
+    Resume(Opening, Resumption),
+    /// [`Effect::Rest`] is over.
+    Rested,
+    /// [`Effect::GoBack`] was done: the way back is known.
+    GoBack,
     /// What [`Effect::Prepare`] found.
     Prepared {
         /// What was seen of each required fact.
@@ -80,8 +92,17 @@ pub struct Opening {
     pub program: String,
     /// Each fact with how it is told.
     pub watched: Vec<WatchedFact>,
-    /// Who can answer.
-    pub people: People,
+    /// What the run claims for itself alone.
+    pub locks: Vec<String>,
+}
+
+/// How a run is taken up again.
+#[derive(Debug, Clone)]
+pub struct Resumption {
+    /// What for.
+    pub purpose: Purpose,
+    /// Why another person takes it over.
+    pub taken_over: Option<String>,
 }
 
 /// Who can answer the questions of a run.
@@ -100,6 +121,35 @@ pub struct Answers {
     pub confirm: BTreeMap<StepId, String>,
     /// `--attest STEP=words`.
     pub attest: BTreeMap<StepId, String>,
+}
+
+/// How a run is carried out: what does not change while it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Whether a person is asked before each step.
+    pub pace: Pace,
+    /// Who can answer.
+    pub people: People,
+    /// What was decided beforehand about a step that failed or is in doubt, when a run is taken up again.
+    pub decided: BTreeMap<StepId, Choice>,
+}
+
+/// What is done about a step that failed or is in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// It is attempted again from its start.
+    Retry,
+    /// Everything is taken back.
+    Undo,
+}
+
+/// What a run that had halted is taken up for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To go on.
+    GoOn,
+    /// To take everything back.
+    TakeBack,
 }
 
 /// Whether `run --step` was given.
@@ -187,7 +237,11 @@ pub enum Effect {
         /// How long.
         within: Duration,
     },
-    /// Withdraw an open question or an [`Effect::Await`]: nothing will be done with its answer.
+    /// Wait for so long before a step is attempted again. Answered by [`Input::Rested`].
+    Rest(Duration),
+    /// Work out the way back ([`way_back`]). Answered by [`Input::GoBack`].
+    GoBack,
+    /// Withdraw whatever is asked or looked at: no answer to it comes in any more.
     Withdraw,
     /// End what is running with SIGTERM, [`GRACE`], SIGKILL. Its [`Input::Ended`] says this ending.
     Terminate(Ending),
@@ -210,11 +264,77 @@ pub struct Decision {
     pub effects: Vec<Effect>,
 }
 
-/// Says what follows from an input. `elapsed` is the time since the run opened.
-pub fn decide(procedure: &Procedure, pace: Pace, state: &State, elapsed: Duration, input: Input) -> Decision {
-    let machine = Machine { procedure, pace, state, elapsed };
+/// The steps that are to be taken back now, the last first, as a procedure of their own: its steps are their undos.
+#[derive(Debug, Clone)]
+pub struct BackProcedure {
+    /// The undos, in the order in which they are carried out.
+    pub procedure: Procedure,
+    /// How many steps were done and are left as they are, because the runbook does not say how to take them back.
+    pub kept: usize,
+    /// The irreversible step at which the way back ends, if it does not go all the way.
+    pub ends_at: Option<StepId>,
+}
+
+/// Works out the way back from where a run stands: over every step that was done or begun, and not over what was already so.
+pub fn way_back(forward: &Procedure, state: &State) -> BackProcedure {
+    let mut steps = Vec::new();
+    let mut kept = 0;
+    let mut ends_at = None;
+    for (at, reached) in state.steps.iter().enumerate().rev() {
+        // What was so without an attempt of this run is not this run's to take back.
+        if reached.attempts == 0 {
+            continue;
+        }
+        let step = &forward.steps()[at];
+        match &step.way_back {
+            WayBack::None => kept += 1,
+            WayBack::Irreversible => {
+                ends_at = Some(step.id.clone());
+                break;
+            }
+            WayBack::Undo(undo) => steps.push(Step {
+                id: step.id.clone(),
+                title: step.title.clone(),
+                note: None,
+                action: undo.action.clone(),
+                requires: undo.requires.clone(),
+                ensures: undo.ensures.clone(),
+                within: undo.within,
+                timeout: undo.timeout,
+                if_ensured: IfEnsured::Run,
+                confirm: None,
+                way_back: WayBack::None,
+                retry: None,
+                when: None,
+                in_doubt: InDoubt::Ask,
+            }),
+        }
+    }
+    let runbook = Runbook { requires: Vec::new(), steps, ..forward.plan.runbook.clone() };
+    BackProcedure { procedure: Procedure::new(Plan { runbook, ..forward.plan.clone() }), kept, ends_at }
+}
+
+/// Says what follows from an input. `back` is the way back, once [`Effect::GoBack`] asked for it; `elapsed` is the time since
+/// the run opened or was taken up again.
+pub fn decide(
+    forward: &Procedure,
+    back: Option<&BackProcedure>,
+    settings: &Settings,
+    state: &State,
+    elapsed: Duration,
+    input: Input,
+) -> Decision {
+    let machine = match (&state.back, back) {
+        (Some(inner), Some(back)) if !matches!(state.phase, Phase::Over(_)) => {
+            Machine { procedure: &back.procedure, back: Some(back), settings, state: inner, whole: state, elapsed }
+        }
+        _ => Machine { procedure: forward, back: None, settings, state, whole: state, elapsed },
+    };
     match input {
         Input::Open(opening) => machine.open(opening),
+        Input::Resume(opening, resumption) => machine.resume(opening, resumption),
+        Input::Rested => machine.rested(),
+        Input::GoBack => machine.begin_back(),
         Input::Prepared { requires, ensures, program } => machine.prepared(requires, ensures, program),
         Input::Answered(reply) => machine.answered(&reply),
         Input::Ended { ending, took, output, leftovers } => machine.ended(ending, took, output, leftovers),
@@ -225,20 +345,39 @@ pub fn decide(procedure: &Procedure, pace: Pace, state: &State, elapsed: Duratio
     }
 }
 
+/// Which holds a look before a step establishes.
+enum Establish {
+    /// All that are held at the step: after a halt, and before another attempt.
+    Everything,
+    /// Those that begin with it.
+    WhatBegins,
+    /// None: they are established already.
+    Nothing,
+}
+
+#[derive(Clone, Copy)]
 struct Machine<'a> {
+    /// What is carried out: the plan's steps, or their undos.
     procedure: &'a Procedure,
-    pace: Pace,
+    /// The way back, when it is gone.
+    back: Option<&'a BackProcedure>,
+    settings: &'a Settings,
+    /// The state of what is carried out.
     state: &'a State,
+    /// The state of the whole run.
+    whole: &'a State,
     elapsed: Duration,
 }
 
 impl Machine<'_> {
+    fn way(&self) -> Way {
+        if self.back.is_some() { Way::Back } else { Way::Forward }
+    }
+
     fn open(&self, opening: Opening) -> Decision {
         let plan = &self.procedure.plan;
         let runbook = &plan.runbook;
-        if let People::Nobody(answers) = &opening.people
-            && let Some(reason) = self.missing_answers(answers)
-        {
+        if let Some(reason) = self.missing_answers() {
             let refused = Event::RunRefused {
                 runbook: runbook.name.clone(),
                 plan: opening.plan,
@@ -255,6 +394,7 @@ impl Machine<'_> {
             source: plan.source.clone(),
             plan: opening.plan,
             steps: runbook.steps.len(),
+            locks: opening.locks,
             containment: opening.containment,
             watching: opening.watching,
             program: opening.program,
@@ -266,13 +406,17 @@ impl Machine<'_> {
     }
 
     /// What is missing for a run that nobody watches: every manual step and confirmation needs its answer beforehand.
-    fn missing_answers(&self, answers: &Answers) -> Option<String> {
-        if self.pace == Pace::StepByStep {
+    fn missing_answers(&self) -> Option<String> {
+        let People::Nobody(answers) = &self.settings.people else { return None };
+        if self.settings.pace == Pace::StepByStep {
             return Some("`--step` asks before each step, and there is no terminal".to_owned());
         }
         let mut missing = Vec::new();
         for step in self.procedure.steps() {
-            if let Some(confirm) = &step.confirm {
+            if !step.is_applicable() {
+                continue;
+            }
+            if let Some(confirm) = confirmation_of(step) {
                 match answers.confirm.get(&step.id) {
                     Some(words) if judge(Question::Confirm, Some(&confirm.expect), words) == Judgement::Accepted => {}
                     Some(_) => missing.push(format!("--confirm {}=… is not the expected answer", step.id)),
@@ -288,29 +432,183 @@ impl Machine<'_> {
         })
     }
 
-    /// The step with this index is next: look at its facts, or complete the run if there is none.
+    /// Takes up a run that had halted or died: what it stands at decides what comes next.
+    fn resume(&self, opening: Opening, resumption: Resumption) -> Decision {
+        let mut events = vec![Event::RunResumed {
+            containment: opening.containment,
+            watching: opening.watching,
+            program: opening.program,
+            taken_over: resumption.taken_over,
+        }];
+        events.extend(announcements(opening.watched));
+        // What follows is decided on the state after that event.
+        let mut state = self.whole.clone();
+        for event in &events {
+            state.apply(event).expect("the command line takes up only a run that can be");
+        }
+        let machine = Machine { state: &state, whole: &state, ..*self };
+        let mut decision = machine.resumed(resumption.purpose);
+        events.append(&mut decision.events);
+        Decision { events, effects: decision.effects }
+    }
+
+    fn resumed(&self, purpose: Purpose) -> Decision {
+        if self.state.back.is_some() {
+            return Decision { events: Vec::new(), effects: vec![Effect::GoBack] };
+        }
+        if purpose == Purpose::TakeBack {
+            return self.go_back(DecidedBy::Person, "a person asked for it".to_owned());
+        }
+        let Phase::Failed { step: at } = self.state.phase else {
+            return self.begin(self.state.current().unwrap_or(self.procedure.steps().len()));
+        };
+        let step = &self.procedure.steps()[at];
+        let in_doubt = self.state.steps[at].status == StepStatus::InDoubt;
+        let rule = match (in_doubt, step.in_doubt) {
+            (false, _) => Some((Choice::Retry, DecidedBy::Person)),
+            (true, InDoubt::Retry) => Some((Choice::Retry, DecidedBy::Rule)),
+            (true, InDoubt::Undo) => Some((Choice::Undo, DecidedBy::Rule)),
+            (true, InDoubt::Ask) => None,
+        };
+        let decided = self.settings.decided.get(&step.id).map(|choice| (*choice, DecidedBy::Person));
+        match (decided.or(rule), &self.settings.people) {
+            (Some((Choice::Retry, by)), _) => self.retry(at, by, Duration::ZERO),
+            (Some((Choice::Undo, by)), _) => self.go_back(by, format!("step `{}` was in doubt", step.id)),
+            (None, People::Terminal) => self.ask_what_next(step, "nobody saw how it ended"),
+            (None, People::Nobody(_)) => self.halt(
+                Cause::PersonNeeded,
+                format!(
+                    "step `{0}` is in doubt: nobody saw how it ended; a person decides with --decide {0}=retry or \
+                     --decide {0}=undo",
+                    step.id
+                ),
+                Some(at),
+            ),
+        }
+    }
+
+    /// Attempts a step again, from its start, with its facts looked at afresh.
+    fn retry(&self, at: usize, by: DecidedBy, pause: Duration) -> Decision {
+        let step = self.procedure.steps()[at].id.clone();
+        let pause_millis = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+        let mut decision = if pause.is_zero() {
+            self.begin_again(at)
+        } else {
+            Decision { events: Vec::new(), effects: vec![Effect::Rest(pause)] }
+        };
+        decision.events.insert(0, Event::StepRetried { step, by, pause_millis });
+        decision
+    }
+
+    /// Begins a step anew: what is held here is let go, looked at afresh and held again.
+    fn begin_again(&self, at: usize) -> Decision {
+        let mut decision = self.begin_with(at, &Establish::Everything);
+        let held = self.holds_at(at);
+        if !held.is_empty() {
+            decision.effects.insert(0, Effect::Release(held));
+        }
+        decision.effects.insert(0, Effect::Withdraw);
+        decision
+    }
+
+    fn rested(&self) -> Decision {
+        match self.state.phase {
+            Phase::Ready { next } if self.state.stopping.is_none() => self.begin_again(next),
+            _ => Decision::default(),
+        }
+    }
+
+    /// Begins to take everything back. The holds of the way there are over.
+    fn go_back(&self, by: DecidedBy, reason: String) -> Decision {
+        let back = way_back(self.procedure, self.state);
+        let event =
+            Event::UndoBegan { by, reason: clip(&reason, 8192), steps: back.procedure.steps().len(), kept: back.kept };
+        let mut held: Vec<Fact> = self.procedure.holds.iter().map(|hold| hold.fact.clone()).collect();
+        held.sort();
+        held.dedup();
+        Decision { events: vec![event], effects: vec![Effect::Withdraw, Effect::Release(held), Effect::GoBack] }
+    }
+
+    fn begin_back(&self) -> Decision {
+        match self.state.phase {
+            Phase::Ready { next } if self.back.is_some() => self.begin(next),
+            _ => Decision::default(),
+        }
+    }
+
+    /// The step with this index is next: look at its facts. A step that is not applicable is passed over with its reason; if
+    /// none is left the run is complete.
     fn begin(&self, next: usize) -> Decision {
+        let establish = match self.whole.resumed {
+            // After a halt nothing is held any more.
+            Resumed::JustNow => Establish::Everything,
+            Resumed::No => Establish::WhatBegins,
+        };
+        self.begin_with(next, &establish)
+    }
+
+    fn begin_with(&self, next: usize, establish: &Establish) -> Decision {
         let steps = self.procedure.steps();
-        let Some(step) = steps.get(next) else { return self.complete() };
-        let hold = self.holds_from(|from| match from {
-            HoldStart::Opening => next == 0,
-            HoldStart::Before(at) => at == next,
-            HoldStart::After(_) => false,
-        });
+        let mut events = Vec::new();
+        let mut next = next;
+        while let Some(when) = steps.get(next).filter(|step| !step.is_applicable()).and_then(|step| step.when.as_ref())
+        {
+            events.push(Event::StepNotApplicable {
+                step: steps[next].id.clone(),
+                expression: clip(&when.expression, 4096),
+                values: when.values.iter().map(|(name, value)| (name.clone(), clip(value, 1024))).collect(),
+            });
+            next += 1;
+        }
+        let Some(step) = steps.get(next) else {
+            let mut decision = self.complete();
+            events.append(&mut decision.events);
+            return Decision { events, effects: decision.effects };
+        };
+        let hold = match establish {
+            Establish::Everything => self.holds_at(next),
+            Establish::WhatBegins => self.holds_from(|from| match from {
+                HoldStart::Opening => next == 0,
+                HoldStart::Before(at) => at == next,
+                HoldStart::After(_) => false,
+            }),
+            Establish::Nothing => Vec::new(),
+        };
         let ensures = match step.if_ensured {
             IfEnsured::Pass => step.ensures.clone(),
             IfEnsured::Run => Vec::new(),
         };
-        let requires = self.procedure.required_by(next);
-        Decision { events: Vec::new(), effects: vec![Effect::Prepare { step: next, requires, hold, ensures }] }
+        let mut requires = self.procedure.required_by(next);
+        let also_held: Vec<Fact> = hold.iter().filter(|fact| !requires.contains(fact)).cloned().collect();
+        requires.extend(also_held);
+        Decision { events, effects: vec![Effect::Prepare { step: next, requires, hold, ensures }] }
     }
 
     fn complete(&self) -> Decision {
+        if let Some(back) = self.back {
+            return self.all_taken_back(back);
+        }
         // The event of the last step is not folded in yet when this is asked; it counts as done here.
         let already = self.state.steps.iter().filter(|step| step.status == StepStatus::Already).count();
-        let done = self.procedure.steps().len() - already;
-        let completed = Event::RunCompleted { done, already, micros: micros(self.elapsed) };
+        let not_applicable = self.procedure.steps().iter().filter(|step| !step.is_applicable()).count();
+        let done = self.procedure.steps().len() - already - not_applicable;
+        let completed = Event::RunCompleted { done, already, not_applicable, micros: micros(self.elapsed) };
         Decision { events: vec![completed], effects: vec![Effect::Finish] }
+    }
+
+    fn all_taken_back(&self, back: &BackProcedure) -> Decision {
+        let undone = self.procedure.steps().len();
+        match &back.ends_at {
+            None => {
+                Decision { events: vec![Event::RunUndone { undone, kept: back.kept }], effects: vec![Effect::Finish] }
+            }
+            Some(step) => {
+                let reason = format!("step `{step}` is irreversible, so nothing in front of it was taken back");
+                let halted =
+                    Event::RunHalted { cause: Cause::UndoFailed, reason, step: Some(step.clone()), seen: Vec::new() };
+                Decision { events: vec![halted], effects: vec![Effect::Finish] }
+            }
+        }
     }
 
     fn prepared(
@@ -339,14 +637,14 @@ impl Machine<'_> {
             let seen = requires.into_iter().chain(ensures).collect();
             return self.already(next, seen);
         }
-        if self.pace == Pace::StepByStep && !self.state.answered.go_on {
+        if self.settings.pace == Pace::StepByStep && !self.state.answered.go_on {
             let ask = format!("Start step `{}`: {}?", step.id, action_in_words(&step.action));
             return self.ask(step, Question::GoOn, ask, None);
         }
-        if let Some(confirm) = &step.confirm
+        if let Some(confirm) = confirmation_of(step)
             && !self.state.answered.confirm
         {
-            return self.ask(step, Question::Confirm, confirm.ask.clone(), Some(confirm.expect.clone()));
+            return self.ask(step, Question::Confirm, confirm.ask, Some(confirm.expect));
         }
         self.intend(next, step, requires, program)
     }
@@ -365,6 +663,7 @@ impl Machine<'_> {
         };
         let intended = Event::StepIntended {
             step: step.id.clone(),
+            way: self.way(),
             attempt,
             action: clip(&action_in_words(&step.action), 8192),
             program,
@@ -373,7 +672,7 @@ impl Machine<'_> {
         if let Some(reason) = trouble {
             let ending = Ending::NotStarted { reason: reason.clone() };
             let ended = self.end_event(&step.id, attempt, ending, Duration::ZERO, None, Vec::new());
-            let mut decision = self.fail(step, attempt, reason, Vec::new());
+            let mut decision = self.fail(step, attempt, &reason, Vec::new());
             decision.events.splice(0..0, [intended, ended]);
             return decision;
         }
@@ -401,7 +700,7 @@ impl Machine<'_> {
     fn ask(&self, step: &Step, question: Question, ask: String, expect: Option<String>) -> Decision {
         let within = match question {
             Question::Manual => Some(step.timeout),
-            Question::Confirm | Question::GoOn => None,
+            Question::Confirm | Question::GoOn | Question::WhatNext => None,
         };
         let effect = Effect::Ask { step: step.id.clone(), question, ask, expect, within };
         Decision { events: Vec::new(), effects: vec![effect] }
@@ -410,14 +709,19 @@ impl Machine<'_> {
     fn answered(&self, reply: &Reply) -> Decision {
         let Some(at) = self.state.current() else { return Decision::default() };
         let step = &self.procedure.steps()[at];
-        let go_on_first = self.pace == Pace::StepByStep && !self.state.answered.go_on;
-        let (question, ask, expect) = match (self.state.phase, &step.action, &step.confirm) {
-            (Phase::Ready { .. }, action, _) if go_on_first => (Question::GoOn, action_in_words(action), None),
-            (Phase::Ready { .. }, _, Some(confirm)) if !self.state.answered.confirm => {
-                (Question::Confirm, confirm.ask.clone(), Some(confirm.expect.as_str()))
-            }
-            (Phase::Acting { .. }, Action::Manual(task), _) => (Question::Manual, task.clone(), None),
-            (_, Action::Run(_) | Action::Script(_) | Action::Wait | Action::Manual(_), _) => {
+        let go_on_first = self.settings.pace == Pace::StepByStep && !self.state.answered.go_on;
+        let confirm = confirmation_of(step);
+        let (question, ask, expect) = match (self.state.phase, &step.action) {
+            (Phase::Failed { .. }, _) => (Question::WhatNext, WHAT_NEXT.to_owned(), None),
+            (Phase::Ready { .. }, action) if go_on_first => (Question::GoOn, action_in_words(action), None),
+            (Phase::Ready { .. }, _) => match &confirm {
+                Some(confirm) if !self.state.answered.confirm => {
+                    (Question::Confirm, confirm.ask.clone(), Some(confirm.expect.as_str()))
+                }
+                Some(_) | None => return Decision::default(),
+            },
+            (Phase::Acting { .. }, Action::Manual(task)) => (Question::Manual, task.clone(), None),
+            (_, Action::Run(_) | Action::Script(_) | Action::Wait | Action::Manual(_)) => {
                 return Decision::default();
             }
         };
@@ -434,17 +738,19 @@ impl Machine<'_> {
             return self.declined(at, Event::Declined { step: step_id, question, ask, answer, by: reply.by });
         }
         let event = Event::Answered { step: step_id, question, ask, answer, by: reply.by };
-        let mut decision = if question == Question::Manual {
-            self.action_over(at, Ending::Attested, Duration::ZERO, None, Vec::new())
-        } else {
-            // A person may have taken an hour to answer, so everything is looked at again.
-            let mut again = self.begin(at);
-            for effect in &mut again.effects {
-                if let Effect::Prepare { hold, .. } = effect {
-                    hold.clear();
-                }
+        let mut decision = match (question, reply.words.trim()) {
+            (Question::Manual, _) => self.action_over(at, Ending::Attested, Duration::ZERO, None, Vec::new()),
+            (Question::WhatNext, "retry") => self.retry(at, DecidedBy::Person, Duration::ZERO),
+            (Question::WhatNext, "undo") => {
+                self.go_back(DecidedBy::Person, format!("a person chose it after step `{}`", step.id))
             }
-            again
+            (Question::WhatNext, _) => self.halt(
+                self.cause_of_failure(at),
+                format!("step `{}` did not end well; a person chose to halt", step.id),
+                Some(at),
+            ),
+            // A person may have taken an hour to answer, so everything is looked at again.
+            (Question::Confirm | Question::GoOn, _) => self.begin_with(at, &Establish::Nothing),
         };
         decision.events.insert(0, event);
         decision
@@ -459,8 +765,23 @@ impl Machine<'_> {
             let ended = self.end_event(&step.id, attempt, Ending::Interrupted, Duration::ZERO, None, Vec::new());
             events.push(ended);
         }
-        events.push(self.halt_event(Cause::Interrupted, reason, Some(at), Vec::new()));
+        let cause = match self.state.phase {
+            Phase::Failed { .. } => self.cause_of_failure(at),
+            Phase::New | Phase::Ready { .. } | Phase::Acting { .. } | Phase::Verifying { .. } | Phase::Over(_) => {
+                Cause::Interrupted
+            }
+        };
+        events.push(self.halt_event(cause, reason, Some(at), Vec::new()));
         Decision { events, effects: vec![Effect::Finish] }
+    }
+
+    /// Why a run halts that stands at a step which did not end well.
+    fn cause_of_failure(&self, at: usize) -> Cause {
+        match (self.state.stopping, self.state.steps.get(at).map(|step| step.status)) {
+            (Some(Stopping::HoldBroken), _) => Cause::HoldBroken,
+            (_, Some(StepStatus::InDoubt)) => Cause::PersonNeeded,
+            (_, _) => Cause::StepFailed,
+        }
     }
 
     fn ended(&self, ending: Ending, took: Duration, output: Option<Output>, leftovers: Vec<String>) -> Decision {
@@ -481,20 +802,20 @@ impl Machine<'_> {
         let trouble = trouble_of(step, &ending, &leftovers);
         let ended = self.end_event(&step.id, attempt, ending.clone(), took, output, leftovers);
         let mut decision = match (&ending, trouble) {
-            (Ending::Stopped, _) => self.halt(
+            (Ending::Stopped, _) => self.after_failure(
+                step,
                 Cause::HoldBroken,
                 format!(
                     "a fact that step `{}` needs broke while it ran; it was frozen and killed, and is in doubt",
                     step.id
                 ),
-                Some(at),
             ),
             (Ending::Interrupted, _) => self.halt(
                 Cause::Interrupted,
                 format!("step `{}` was interrupted and ended; it is in doubt", step.id),
                 Some(at),
             ),
-            (_, Some(reason)) => self.fail(step, attempt, reason, Vec::new()),
+            (_, Some(reason)) => self.fail(step, attempt, &reason, Vec::new()),
             (_, None) if step.ensures.is_empty() => self.done(at, Vec::new()),
             (_, None) => {
                 let effect =
@@ -523,7 +844,7 @@ impl Machine<'_> {
                     .collect();
                 let within = crate::runbook::duration::show(within);
                 let reason = format!("what it ensures did not come true within {within}: {}", missing.join("; "));
-                self.fail(at, self.state.attempts(step), reason, ensures)
+                self.fail(at, self.state.attempts(step), &reason, ensures)
             }
             Phase::Ready { next } if good => self.already(next, ensures),
             // It was so a moment ago and is not any more: the step is not passed over, it runs.
@@ -535,8 +856,10 @@ impl Machine<'_> {
     fn done(&self, at: usize, ensures: Vec<Sight>) -> Decision {
         let step = &self.procedure.steps()[at];
         let attempt = self.state.attempts(at);
-        let mut decision =
-            self.next_after(at, Event::StepDone { step: step.id.clone(), attempt, ensures: bounded(ensures) });
+        let mut decision = self.next_after(
+            at,
+            Event::StepDone { step: step.id.clone(), way: self.way(), attempt, ensures: bounded(ensures) },
+        );
         if setting_of(&step.action).is_some_and(|setting| setting.leftovers == Leftovers::Service) {
             decision.effects.insert(0, Effect::LetGo);
         }
@@ -622,16 +945,37 @@ impl Machine<'_> {
                 decision.effects.insert(0, Effect::Withdraw);
                 decision
             }
-            (Phase::Failed { .. }, _) => Decision::default(),
-            (Phase::New | Phase::Ready { .. } | Phase::Verifying { .. } | Phase::Over(_), _) => {
-                let when = if matches!(self.state.phase, Phase::Verifying { .. }) { "after" } else { "before" };
+            (Phase::Failed { .. } | Phase::New | Phase::Over(_), _) => Decision::default(),
+            (Phase::Verifying { .. }, _) => {
                 let reason = format!(
-                    "`{}`, which was held, {} ({when} step `{}`): {}",
+                    "`{}`, which was held, {} after the action of step `{}`: {}",
                     evidence.fact, evidence.verdict, step.id, evidence.evidence
                 );
-                let mut decision = Decision::default();
-                decision.events.push(self.halt_event(Cause::HoldBroken, reason, Some(at), Vec::new()));
-                decision.effects = vec![Effect::Withdraw, Effect::Finish];
+                let failed = Event::StepFailed {
+                    step: step.id.clone(),
+                    way: self.way(),
+                    attempt: self.state.attempts(at),
+                    reason: clip(&reason, 8192),
+                    ensures: Vec::new(),
+                };
+                let mut decision = self.after_failure(step, Cause::HoldBroken, reason);
+                decision.events.insert(0, failed);
+                decision.effects.insert(0, Effect::Withdraw);
+                decision
+            }
+            (Phase::Ready { .. }, _) => {
+                let reason = format!(
+                    "`{}`, which was held, {} before step `{}`: {}",
+                    evidence.fact, evidence.verdict, step.id, evidence.evidence
+                );
+                let mut decision = match (self.back, &self.settings.people, self.procedure.plan.runbook.on_failure) {
+                    (Some(_), _, _) => {
+                        self.halt(Cause::UndoFailed, format!("going back cannot go on: {reason}"), Some(at))
+                    }
+                    (None, People::Nobody(_), OnFailure::Undo) => self.go_back(DecidedBy::Rule, reason),
+                    (None, _, _) => self.halt(Cause::HoldBroken, reason, Some(at)),
+                };
+                decision.effects.insert(0, Effect::Withdraw);
                 decision
             }
         };
@@ -687,7 +1031,10 @@ impl Machine<'_> {
             missing.iter().map(|sight| format!("`{}` {}: {}", sight.fact, sight.verdict, sight.evidence)).collect();
         let reason = format!("step `{}` requires what does not hold: {}", step.id, words.join("; "));
         let was_held = missing.iter().find(|sight| self.held_before(&sight.fact, next)).cloned();
-        if let Some(sight) = was_held {
+        if self.back.is_some() {
+            return self.halt(Cause::UndoFailed, format!("going back cannot go on: {reason}"), Some(next));
+        }
+        if let (Some(sight), Resumed::No) = (was_held, self.whole.resumed) {
             let broken = Event::HoldBroken {
                 sight,
                 step: None,
@@ -698,6 +1045,9 @@ impl Machine<'_> {
             };
             let halted = self.halt_event(Cause::HoldBroken, reason, Some(next), missing);
             return Decision { events: vec![broken, halted], effects: vec![Effect::Finish] };
+        }
+        if self.state.begun() && self.whole.resumed == Resumed::No {
+            return self.nothing_started_but(next, reason, missing);
         }
         let event = if self.state.begun() {
             self.halt_event(Cause::FactDoesNotHold, reason, Some(next), missing)
@@ -713,17 +1063,68 @@ impl Machine<'_> {
         Decision { events: vec![event], effects: vec![Effect::Finish] }
     }
 
-    fn fail(&self, step: &Step, attempt: u32, reason: String, ensures: Vec<Sight>) -> Decision {
-        let at = self.procedure.steps().iter().position(|other| other.id == step.id);
-        let words = format!("step `{}` failed: {reason}", step.id);
+    /// A step in the middle cannot start, because what it requires does not hold: the rule says whether to go back.
+    fn nothing_started_but(&self, next: usize, reason: String, missing: Vec<Sight>) -> Decision {
+        match (&self.settings.people, self.procedure.plan.runbook.on_failure) {
+            (People::Nobody(_), OnFailure::Undo) => self.go_back(DecidedBy::Rule, reason),
+            (People::Nobody(_) | People::Terminal, _) => Decision {
+                events: vec![self.halt_event(Cause::FactDoesNotHold, reason, Some(next), missing)],
+                effects: vec![Effect::Finish],
+            },
+        }
+    }
+
+    /// A step failed: it is attempted again if its rule says so, else what its failure asks for.
+    fn fail(&self, step: &Step, attempt: u32, reason: &str, ensures: Vec<Sight>) -> Decision {
         let failed = Event::StepFailed {
             step: step.id.clone(),
+            way: self.way(),
             attempt,
-            reason: clip(&reason, 8192),
+            reason: clip(reason, 8192),
             ensures: bounded(ensures),
         };
-        let halted = self.halt_event(Cause::StepFailed, words, at, Vec::new());
-        Decision { events: vec![failed, halted], effects: vec![Effect::Finish] }
+        let at = self.index_of(step);
+        let mut decision = match step.retry {
+            Some(retry) if attempt <= retry.times && self.state.stopping.is_none() => {
+                self.retry(at, DecidedBy::Rule, retry.pause(attempt))
+            }
+            Some(_) | None => {
+                self.after_failure(step, Cause::StepFailed, format!("step `{}` failed: {reason}", step.id))
+            }
+        };
+        decision.events.insert(0, failed);
+        decision
+    }
+
+    /// What follows when a step did not end well: a person is asked, or the runbook's rule is followed. On the way back the run
+    /// halts, and a person is needed.
+    fn after_failure(&self, step: &Step, cause: Cause, reason: String) -> Decision {
+        let at = self.index_of(step);
+        if self.back.is_some() {
+            let reason = format!("going back failed: {reason}");
+            return self.halt(Cause::UndoFailed, reason, Some(at));
+        }
+        // A signal asked to stop: nobody is asked any more.
+        if matches!(self.state.stopping, Some(Stopping::Signal | Stopping::HangUp)) {
+            return self.halt(cause, reason, Some(at));
+        }
+        match (&self.settings.people, self.procedure.plan.runbook.on_failure) {
+            (People::Terminal, _) => self.ask_what_next(step, &reason),
+            (People::Nobody(_), OnFailure::Undo) => self.go_back(DecidedBy::Rule, reason),
+            (People::Nobody(_), OnFailure::Halt) => self.halt(cause, reason, Some(at)),
+        }
+    }
+
+    fn ask_what_next(&self, step: &Step, reason: &str) -> Decision {
+        let mut decision = self.ask(step, Question::WhatNext, format!("{reason}. {WHAT_NEXT}"), None);
+        // What waits for the facts of the failed attempt is not waited for any more.
+        decision.effects.insert(0, Effect::Withdraw);
+        decision
+    }
+
+    fn index_of(&self, step: &Step) -> usize {
+        let found = self.procedure.steps().iter().position(|other| other.id == step.id);
+        found.expect("the step is one of the procedure's")
     }
 
     fn halt(&self, cause: Cause, reason: String, step: Option<usize>) -> Decision {
@@ -744,7 +1145,15 @@ impl Machine<'_> {
         output: Option<Output>,
         leftovers: Vec<String>,
     ) -> Event {
-        Event::StepEnded { step: step.clone(), attempt, ending, micros: micros(took), output, leftovers }
+        Event::StepEnded {
+            step: step.clone(),
+            way: self.way(),
+            attempt,
+            ending,
+            micros: micros(took),
+            output,
+            leftovers,
+        }
     }
 
     fn holds_from(&self, begins: impl Fn(HoldStart) -> bool) -> Vec<Fact> {
@@ -753,6 +1162,22 @@ impl Machine<'_> {
 
     fn holds_after(&self, at: usize) -> Vec<Fact> {
         self.holds_from(|from| from == HoldStart::After(at))
+    }
+
+    /// What is held at this step, but for what it will itself establish.
+    fn holds_at(&self, at: usize) -> Vec<Fact> {
+        let mut facts = Vec::new();
+        for hold in &self.procedure.holds {
+            let begun = match hold.from {
+                HoldStart::Opening => true,
+                HoldStart::Before(from) => from <= at,
+                HoldStart::After(from) => from < at,
+            };
+            if begun && at <= hold.until && !facts.contains(&hold.fact) {
+                facts.push(hold.fact.clone());
+            }
+        }
+        facts
     }
 
     /// Whether this fact is held at this step, counting a hold that begins with it or that it establishes.
@@ -808,6 +1233,18 @@ fn bounded(mut sights: Vec<Sight>) -> Vec<Sight> {
         }
     }
     sights
+}
+
+/// What is asked before a step starts: its own confirmation, or that of a step that cannot be taken back.
+fn confirmation_of(step: &Step) -> Option<Confirm> {
+    match (&step.confirm, &step.way_back) {
+        (Some(confirm), _) => Some(confirm.clone()),
+        (None, WayBack::Irreversible) => Some(Confirm {
+            ask: format!("Step `{0}` cannot be taken back. To start it, type its id: {0}", step.id),
+            expect: step.id.to_string(),
+        }),
+        (None, WayBack::None | WayBack::Undo(_)) => None,
+    }
 }
 
 /// Why an ending is not a success; none if it is one.

@@ -5,14 +5,17 @@ use std::time::Duration;
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
 use proptest::test_runner::TestCaseError;
 
-use super::{Answers, Break, Effect, Input, Opening, Pace, People, Reply, StopSignal, decide};
-use crate::history::event::{AnsweredBy, Cause, Ending, Event, Sight, Verdict};
+use super::{
+    Answers, BackProcedure, Break, Decision, Effect, Input, Opening, Pace, People, Purpose, Reply, Resumption,
+    Settings, StopSignal, decide, way_back,
+};
+use crate::history::event::{AnsweredBy, Cause, Ending, Event, Question, Sight, Verdict, Way};
 use crate::history::state::{Phase, State, StepStatus, Verdict as RunVerdict};
 use crate::id::{Digest, Fact};
 use crate::plan::{Plan, Procedure, VERSION};
 use crate::runbook::model::{
-    Action, Confirm, FileProbe, IfEnsured, InDoubt, Leftovers, OnFailure, Presence, Probe, RunAction, Runbook, Setting,
-    State as SystemState, Step, System, WayBack,
+    Action, Confirm, FileProbe, IfEnsured, InDoubt, Leftovers, OnFailure, Presence, Probe, Retry, RunAction, Runbook,
+    Setting, State as SystemState, Step, System, Undo, WayBack,
 };
 
 const FACTS: [&str; 4] = ["a up", "a down", "b up", "b down"];
@@ -96,14 +99,24 @@ fn step(id: &str, action: Action, requires: &[&str], ensures: &[&str]) -> Step {
     }
 }
 
-fn opening(people: People) -> Opening {
+fn undo(action: Action, requires: &[&str], ensures: &[&str]) -> WayBack {
+    WayBack::Undo(Box::new(Undo {
+        action,
+        requires: requires.iter().map(|text| fact(text)).collect(),
+        ensures: ensures.iter().map(|text| fact(text)).collect(),
+        within: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
+    }))
+}
+
+fn opening() -> Opening {
     Opening {
         plan: Digest::of(b""),
         containment: "none".to_owned(),
         watching: "nothing".to_owned(),
         program: "test".to_owned(),
         watched: Vec::new(),
-        people,
+        locks: Vec::new(),
     }
 }
 
@@ -124,7 +137,8 @@ fn broken(fact: &Fact) -> Input {
 /// A run that is carried out in memory, with a made-up world.
 struct Rehearsed {
     procedure: Procedure,
-    pace: Pace,
+    back: Option<BackProcedure>,
+    settings: Settings,
     state: State,
     events: Vec<Event>,
     /// What was asked of the world and is not answered yet.
@@ -135,14 +149,30 @@ struct Rehearsed {
 }
 
 impl Rehearsed {
-    fn new(procedure: Procedure, pace: Pace) -> Self {
+    fn new(procedure: Procedure, pace: Pace, people: People) -> Self {
+        let settings = Settings { pace, people, decided: BTreeMap::new() };
         let order = procedure.steps().iter().map(|step| step.id.clone()).collect();
         let state = State { order: Some(order), ..State::default() };
-        Self { procedure, pace, state, events: Vec::new(), open: Vec::new(), told: None, running: false, finished: 0 }
+        Self {
+            procedure,
+            back: None,
+            settings,
+            state,
+            events: Vec::new(),
+            open: Vec::new(),
+            told: None,
+            running: false,
+            finished: 0,
+        }
+    }
+
+    /// What would follow, without letting it.
+    fn peek(&self, input: Input) -> Decision {
+        decide(&self.procedure, self.back.as_ref(), &self.settings, &self.state, Duration::ZERO, input)
     }
 
     fn feed(&mut self, input: Input) -> Result<(), TestCaseError> {
-        let decision = decide(&self.procedure, self.pace, &self.state, Duration::ZERO, input);
+        let decision = decide(&self.procedure, self.back.as_ref(), &self.settings, &self.state, Duration::ZERO, input);
         for event in &decision.events {
             let legal = self.state.apply(event);
             prop_assert!(legal.is_ok(), "{legal:?} after {:?}", self.events);
@@ -153,19 +183,26 @@ impl Rehearsed {
             match &effect {
                 Effect::Start { step, .. } => self.check_start(*step)?,
                 Effect::Terminate(ending) | Effect::Kill(ending) => self.told = Some(ending.clone()),
-                Effect::Withdraw => {
-                    self.open.retain(|open| matches!(open, Effect::Start { .. } | Effect::Prepare { .. }))
-                }
+                Effect::Withdraw => self.open.retain(|open| matches!(open, Effect::Start { .. })),
                 Effect::Finish => self.finished += 1,
+                Effect::GoBack => {
+                    self.back = Some(way_back(&self.procedure, &self.state));
+                    self.feed(Input::GoBack)?;
+                }
                 Effect::Prepare { .. }
                 | Effect::Ask { .. }
                 | Effect::Await { .. }
+                | Effect::Rest(_)
                 | Effect::LetGo
                 | Effect::Release(_) => {}
             }
             if matches!(
                 effect,
-                Effect::Start { .. } | Effect::Prepare { .. } | Effect::Ask { .. } | Effect::Await { .. }
+                Effect::Start { .. }
+                    | Effect::Prepare { .. }
+                    | Effect::Ask { .. }
+                    | Effect::Await { .. }
+                    | Effect::Rest(_)
             ) {
                 self.open.push(effect);
             }
@@ -173,14 +210,20 @@ impl Rehearsed {
         Ok(())
     }
 
-    /// P1, P2, P3, P4 at the only place where something is started.
+    /// What is carried out now.
+    fn current(&self) -> &Procedure {
+        self.back.as_ref().map_or(&self.procedure, |back| &back.procedure)
+    }
+
+    /// P1, P2, P3, P4 and the order of undo, at the only place where something is started.
     fn check_start(&mut self, at: usize) -> Result<(), TestCaseError> {
-        let id = &self.procedure.steps()[at].id;
-        let Some(Event::StepIntended { step, requires, .. }) = self.events.last() else {
+        let id = &self.current().steps()[at].id;
+        let Some(Event::StepIntended { step, way, requires, .. }) = self.events.last() else {
             return Err(TestCaseError::fail("a start without its announcement right before it"));
         };
         prop_assert_eq!(step, id);
-        for fact in self.procedure.required_by(at) {
+        prop_assert_eq!(*way == Way::Back, self.back.is_some());
+        for fact in self.current().required_by(at) {
             prop_assert!(
                 requires.iter().any(|sight| sight.fact == fact && sight.verdict == Verdict::Holds),
                 "`{}` was not seen to hold before `{}`",
@@ -188,24 +231,56 @@ impl Rehearsed {
                 id
             );
         }
-        for event in &self.events {
-            prop_assert!(
-                !matches!(
-                    event,
-                    Event::HoldBroken { .. }
-                        | Event::SignalReceived { .. }
-                        | Event::Declined { .. }
-                        | Event::StepFailed { .. }
-                ),
-                "started after {event:?}"
-            );
+        // Since the last word that something may go on, nothing said that it may not.
+        for event in self.events.iter().rev() {
+            match event {
+                Event::RunOpened { .. }
+                | Event::RunResumed { .. }
+                | Event::StepRetried { .. }
+                | Event::UndoBegan { .. } => break,
+                Event::HoldBroken { .. }
+                | Event::SignalReceived { .. }
+                | Event::Declined { .. }
+                | Event::StepFailed { .. }
+                | Event::RunHalted { .. } => {
+                    return Err(TestCaseError::fail(format!("`{id}` started after {event:?}")));
+                }
+                _ => {}
+            }
         }
-        let ended_well =
-            self.state.steps[..at].iter().all(|step| matches!(step.status, StepStatus::Done | StepStatus::Already));
+        let state = self.state.back.as_deref().unwrap_or(&self.state);
+        let ended_well = state.steps[..at]
+            .iter()
+            .all(|step| matches!(step.status, StepStatus::Done | StepStatus::Already | StepStatus::NotApplicable));
         prop_assert!(ended_well, "`{}` started before the steps in front of it had ended well", id);
+        if self.back.is_some() {
+            let reached = self.state.steps.iter().find(|step| step.id == *id);
+            prop_assert!(reached.is_some_and(|step| step.attempts > 0), "`{}` was undone and had never begun", id);
+        }
         prop_assert!(!self.running, "two steps at once");
         self.running = true;
         Ok(())
+    }
+
+    /// The program is killed at this instant, and the run is taken up again by another one.
+    fn die_and_resume(&mut self, purpose: Purpose) -> Result<(), TestCaseError> {
+        self.open.clear();
+        self.told = None;
+        self.running = false;
+        self.finished = 0;
+        self.back = None;
+        // What another program knows is what the log says.
+        let mut read = State::default();
+        for event in &self.events {
+            prop_assert!(read.apply(event).is_ok(), "the log does not read back");
+        }
+        read.order.clone_from(&self.state.order);
+        self.state = read;
+        self.feed(Input::Resume(opening(), Resumption { purpose, taken_over: None }))
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.state.phase, Phase::Over(verdict) if !matches!(verdict, RunVerdict::Halted(_)))
     }
 
     /// Answers one open effect, as the world of this choice would.
@@ -226,10 +301,12 @@ impl Rehearsed {
                 ensures: ensures.iter().map(|fact| sight(fact, verdict)).collect(),
                 program: if choice == 200 { Err("no such program".to_owned()) } else { Ok(None) },
             },
-            Effect::Ask { expect, .. } => {
-                let words = if good {
+            Effect::Ask { expect, question, .. } => {
+                let words = if question == Question::WhatNext {
+                    ["retry", "undo", "halt", "no"][usize::from(choice / 8) % 4].to_owned()
+                } else if good {
                     expect.unwrap_or_else(|| {
-                        if self.pace == Pace::StepByStep { "go".to_owned() } else { "done".to_owned() }
+                        if self.settings.pace == Pace::StepByStep { "go".to_owned() } else { "done".to_owned() }
                     })
                 } else {
                     "no".to_owned()
@@ -248,7 +325,9 @@ impl Rehearsed {
             Effect::Await { facts, .. } => {
                 Input::Awaited { ensures: facts.iter().map(|fact| sight(fact, verdict)).collect() }
             }
+            Effect::Rest(_) => Input::Rested,
             Effect::Terminate(_)
+            | Effect::GoBack
             | Effect::Kill(_)
             | Effect::Withdraw
             | Effect::LetGo
@@ -266,52 +345,87 @@ fn facts() -> impl Strategy<Value = Vec<String>> {
         .prop_map(|facts| facts.into_iter().map(str::to_owned).collect())
 }
 
-fn random_step() -> impl Strategy<Value = (u8, Vec<String>, Vec<String>, bool, bool)> {
-    (0_u8..4, facts(), facts(), any::<bool>(), any::<bool>())
+type RandomStep = (u8, Vec<String>, Vec<String>, bool, bool, u8, Vec<String>, Vec<String>);
+
+fn random_step() -> impl Strategy<Value = RandomStep> {
+    (0_u8..4, facts(), facts(), any::<bool>(), any::<bool>(), 0_u8..32, facts(), facts())
 }
 
 fn random_procedure() -> impl Strategy<Value = Procedure> {
-    (facts(), proptest::collection::vec(random_step(), 0..5)).prop_map(|(run_wide, steps)| {
-        let borrowed = |facts: &[String]| -> Vec<Fact> { facts.iter().map(|text| fact(text)).collect() };
-        let steps = steps
-            .into_iter()
-            .enumerate()
-            .map(|(at, (kind, requires, ensures, pass, confirm))| {
-                let action = match kind {
-                    0 => Action::Wait,
-                    1 => Action::Manual("do it".to_owned()),
-                    _ => run_action(),
-                };
-                let mut step = step(&format!("s{at}"), action, &[], &[]);
-                step.requires = borrowed(&requires);
-                step.ensures = borrowed(&ensures);
-                step.if_ensured = if pass && !ensures.is_empty() { IfEnsured::Pass } else { IfEnsured::Run };
-                step.confirm = confirm.then(|| Confirm { ask: "which?".to_owned(), expect: "this".to_owned() });
-                step
-            })
-            .collect();
-        let run_wide: Vec<&str> = run_wide.iter().map(String::as_str).collect();
-        procedure(&run_wide, steps)
-    })
+    (facts(), any::<bool>(), proptest::collection::vec(random_step(), 0..5)).prop_map(
+        |(run_wide, on_failure, steps)| {
+            let borrowed = |facts: &[String]| -> Vec<Fact> { facts.iter().map(|text| fact(text)).collect() };
+            let steps = steps
+                .into_iter()
+                .enumerate()
+                .map(|(at, (kind, requires, ensures, pass, confirm, rules, undo_requires, undo_ensures))| {
+                    let action = match kind {
+                        0 => Action::Wait,
+                        1 => Action::Manual("do it".to_owned()),
+                        _ => run_action(),
+                    };
+                    let mut step = step(&format!("s{at}"), action, &[], &[]);
+                    step.requires = borrowed(&requires);
+                    step.ensures = borrowed(&ensures);
+                    step.if_ensured = if pass && !ensures.is_empty() { IfEnsured::Pass } else { IfEnsured::Run };
+                    step.confirm = confirm.then(|| Confirm { ask: "which?".to_owned(), expect: "this".to_owned() });
+                    step.way_back = match rules % 4 {
+                        0 => WayBack::None,
+                        1 => WayBack::Irreversible,
+                        _ => {
+                            let action =
+                                if rules % 8 == 2 { Action::Manual("undo it".to_owned()) } else { run_action() };
+                            let mut back = undo(action, &[], &[]);
+                            if let WayBack::Undo(undo) = &mut back {
+                                undo.requires = borrowed(&undo_requires);
+                                undo.ensures = borrowed(&undo_ensures);
+                            }
+                            back
+                        }
+                    };
+                    step.retry =
+                        (rules / 8 == 1).then_some(Retry { times: 2, every: Duration::from_secs(1), backoff: 2 });
+                    step.in_doubt = match (rules / 8, &step.way_back) {
+                        (2, _) => InDoubt::Retry,
+                        (3, WayBack::Undo(_)) => InDoubt::Undo,
+                        _ => InDoubt::Ask,
+                    };
+                    step
+                })
+                .collect();
+            let run_wide: Vec<&str> = run_wide.iter().map(String::as_str).collect();
+            let mut made = procedure(&run_wide, steps);
+            made.plan.runbook.on_failure = if on_failure { OnFailure::Undo } else { OnFailure::Halt };
+            made
+        },
+    )
 }
 
 proptest! {
-    /// P2, P3, P4, P13 for whatever comes in, in whatever order.
+    /// P2, P3, P4, P7, P13 and the order of undo, for whatever comes in, in whatever order, with the program killed at any instant.
     #[test]
     fn no_sequence_of_inputs_starts_a_step_that_may_not_start(
         procedure in random_procedure(),
         step_by_step in any::<bool>(),
-        choices in proptest::collection::vec((0_u8..12, any::<u8>()), 0..80),
+        terminal in any::<bool>(),
+        choices in proptest::collection::vec((0_u8..16, any::<u8>()), 0..80),
     ) {
-        let pace = if step_by_step { Pace::StepByStep } else { Pace::Straight };
-        let mut run = Rehearsed::new(procedure, pace);
-        run.feed(Input::Open(opening(People::Terminal)))?;
+        let pace = if step_by_step && terminal { Pace::StepByStep } else { Pace::Straight };
+        let people = if terminal { People::Terminal } else { People::Nobody(every_answer(&procedure)) };
+        let mut run = Rehearsed::new(procedure, pace, people);
+        run.feed(Input::Open(opening()))?;
         for (kind, choice) in choices {
+            if run.is_over() {
+                break;
+            }
+            let purpose = if choice % 4 == 0 { Purpose::TakeBack } else { Purpose::GoOn };
             match kind {
+                _ if run.finished > 0 => run.die_and_resume(purpose)?,
                 0 => run.feed(broken(&fact(FACTS[usize::from(choice) % 4])))?,
                 1 if choice % 4 == 0 => run.feed(Input::Signal(StopSignal::Now("SIGINT")))?,
                 1 if choice % 4 == 1 => run.feed(Input::Signal(StopSignal::AfterStep("SIGHUP")))?,
                 2 => run.feed(Input::TimeIsUp)?,
+                3 if choice % 8 == 0 => run.die_and_resume(purpose)?,
                 _ => run.answer(choice)?,
             }
         }
@@ -330,8 +444,13 @@ proptest! {
             let all = run.state.steps.len() == run.procedure.steps().len()
                 && run.state.steps.iter().all(|step| matches!(step.status, StepStatus::Done | StepStatus::Already));
             prop_assert!(all, "completed, with steps {:?}", run.state.steps);
-            let broke = run.events.iter().any(|event| matches!(event, Event::HoldBroken { .. }));
-            prop_assert!(!broke, "completed although a held fact broke");
+        }
+        if verdict == RunVerdict::Undone {
+            let back = run.state.back.as_ref().expect("it went back");
+            prop_assert!(back.steps.iter().all(|step| step.status == StepStatus::Done), "undone, with {:?}", back.steps);
+            let begun = run.state.steps.iter().filter(|step| step.attempts > 0).count();
+            let kept = run.back.as_ref().map_or(0, |back| back.kept);
+            prop_assert_eq!(back.steps.len() + kept, begun, "every step that was begun was taken back or kept");
         }
         if let RunVerdict::Refused(_) = verdict {
             let begun = run.events.iter().any(|event| matches!(event, Event::StepIntended { .. }));
@@ -346,14 +465,26 @@ proptest! {
     }
 }
 
+/// What a person who prepared the run well has given on the command line.
+fn every_answer(procedure: &Procedure) -> Answers {
+    let mut answers = Answers::default();
+    for step in procedure.steps() {
+        let expect = step.confirm.as_ref().map_or_else(|| step.id.to_string(), |confirm| confirm.expect.clone());
+        answers.confirm.insert(step.id.clone(), expect);
+        answers.attest.insert(step.id.clone(), "done by hand".to_owned());
+    }
+    answers
+}
+
 fn names(run: &Rehearsed) -> Vec<String> {
     let name = |event: &Event| serde_json::to_value(event).unwrap()["event"].as_str().unwrap().to_owned();
     run.events.iter().map(name).collect()
 }
 
 fn opened(procedure: Procedure) -> Rehearsed {
-    let mut run = Rehearsed::new(procedure, Pace::Straight);
-    run.feed(Input::Open(opening(People::Terminal))).unwrap();
+    let answers = People::Nobody(every_answer(&procedure));
+    let mut run = Rehearsed::new(procedure, Pace::Straight, answers);
+    run.feed(Input::Open(opening())).unwrap();
     run
 }
 
@@ -438,8 +569,8 @@ fn a_run_that_nobody_watches_needs_its_answers_beforehand() {
     let mut manual = step("tell", Action::Manual("tell them".to_owned()), &[], &[]);
     manual.confirm = Some(Confirm { ask: "which?".to_owned(), expect: "this".to_owned() });
     let run_with = |answers: Answers| {
-        let mut run = Rehearsed::new(procedure(&[], vec![manual.clone()]), Pace::Straight);
-        run.feed(Input::Open(opening(People::Nobody(answers)))).unwrap();
+        let mut run = Rehearsed::new(procedure(&[], vec![manual.clone()]), Pace::Straight, People::Nobody(answers));
+        run.feed(Input::Open(opening())).unwrap();
         run
     };
     let step: crate::id::StepId = "tell".parse().unwrap();
@@ -470,11 +601,9 @@ fn a_dropped_terminal_lets_the_step_finish_and_halts_before_the_next() {
 fn the_second_interrupt_ends_the_step_at_once() {
     let mut run = opened(procedure(&[], vec![step("one", run_action(), &[], &[])]));
     all_hold(&mut run);
-    let decision =
-        decide(&run.procedure, run.pace, &run.state, Duration::ZERO, Input::Signal(StopSignal::Now("SIGINT")));
+    let decision = run.peek(Input::Signal(StopSignal::Now("SIGINT")));
     assert_eq!(decision.effects, [Effect::Terminate(Ending::Interrupted)]);
     run.feed(Input::Signal(StopSignal::Now("SIGINT"))).unwrap();
-    let decision =
-        decide(&run.procedure, run.pace, &run.state, Duration::ZERO, Input::Signal(StopSignal::Now("SIGINT")));
+    let decision = run.peek(Input::Signal(StopSignal::Now("SIGINT")));
     assert_eq!(decision.effects, [Effect::Kill(Ending::Interrupted)]);
 }

@@ -100,7 +100,10 @@ impl Procedure {
     /// Every fact that the plan speaks of, each once, in order of appearance.
     pub fn facts(&self) -> Vec<Fact> {
         let mut facts: Vec<Fact> = Vec::new();
-        let steps = self.steps().iter().flat_map(|step| step.requires.iter().chain(&step.ensures));
+        let steps = self.steps().iter().filter(|step| step.is_applicable()).flat_map(|step| {
+            let undo = step.way_back.undo().into_iter().flat_map(|undo| undo.requires.iter().chain(&undo.ensures));
+            step.requires.iter().chain(&step.ensures).chain(undo)
+        });
         for fact in self.plan.runbook.requires.iter().chain(steps) {
             if !facts.contains(fact) {
                 facts.push(fact.clone());

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::diagnostic::escape::escape_line;
 use crate::history::entry::{Entry, Who};
-use crate::history::event::{Cause, Ending, Event, Sight, Verdict};
+use crate::history::event::{Cause, DecidedBy, Ending, Event, Sight, Verdict, Way};
 use crate::id::{Digest, StepId};
 use crate::plan::{Procedure, action_in_words};
 use crate::runbook::duration;
@@ -63,8 +63,8 @@ impl Teller {
                     if answer.is_empty() { "no answer".to_owned() } else { format!("`{}`", escape_line(answer)) };
                 vec![format!("    ✗ `{step}`: a person did not agree ({said})")]
             }
-            Event::StepIntended { step, attempt, action, requires, .. } => {
-                intended(step, *attempt, action, requires, procedure)
+            Event::StepIntended { step, way, attempt, action, requires, .. } => {
+                intended(step, *way, *attempt, action, requires, procedure)
             }
             Event::StepEnded { step, ending, output, leftovers, .. } => {
                 let mut lines = Vec::new();
@@ -102,6 +102,51 @@ impl Teller {
                 lines.extend(ensures.iter().map(sight_line));
                 lines
             }
+            Event::StepNotApplicable { step, expression, values } => {
+                let values: Vec<String> = values.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+                vec![format!(
+                    "{} not applicable: `{}` is not met ({})",
+                    heading(step, procedure),
+                    escape_line(expression),
+                    escape_line(&values.join(", "))
+                )]
+            }
+            Event::StepRetried { step, by, pause_millis } => {
+                let pause = if *pause_millis > 0 {
+                    format!(" in {}", duration::show(Duration::from_millis(*pause_millis)))
+                } else {
+                    String::new()
+                };
+                vec![format!("    ↻ `{step}` is attempted again{pause}, {}", on_whose_word(*by))]
+            }
+            Event::UndoBegan { by, reason, steps, kept } => {
+                let kept =
+                    if *kept > 0 { format!("; {kept} have no undo and stay as they are") } else { String::new() };
+                vec![
+                    format!("going back, {}: {}", on_whose_word(*by), escape_line(reason)),
+                    format!("      {steps} steps are taken back, the last first{kept}"),
+                ]
+            }
+            Event::RunResumed { containment, taken_over, .. } => {
+                let mut lines = vec![format!(
+                    "taken up again on {}, by {}",
+                    escape_line(&entry.who.host),
+                    escape_line(&by_whom(&entry.who))
+                )];
+                lines.push(format!("      contained by {}", escape_line(containment)));
+                if let Some(reason) = taken_over {
+                    lines.push(format!("      taken over from another person: {}", escape_line(reason)));
+                }
+                lines
+            }
+            Event::RunUndone { undone, kept } => {
+                let kept = if *kept > 0 { format!(", {kept} without undo left as they are") } else { String::new() };
+                vec![format!("undone: {undone} steps taken back{kept}")]
+            }
+            Event::RunAbandoned { reason, in_doubt } => {
+                let doubt = in_doubt.as_ref().map(|step| format!(", with step `{step}` in doubt")).unwrap_or_default();
+                vec![format!("abandoned by {}{doubt}: {}", escape_line(&by_whom(&entry.who)), escape_line(reason))]
+            }
             Event::HoldBroken { sight, step, told_by, look_micros, freeze_micros, blind_millis } => {
                 let during = step.as_ref().map(|step| format!(" during `{step}`")).unwrap_or_default();
                 let mut lines =
@@ -123,9 +168,11 @@ impl Teller {
             Event::RunHalted { cause, reason, .. } => {
                 vec![format!("halted ({}): {}", cause_in_words(*cause), escape_line(reason))]
             }
-            Event::RunCompleted { done, already, micros } => {
+            Event::RunCompleted { done, already, not_applicable, micros } => {
                 let already = if *already > 0 { format!(", {already} already so") } else { String::new() };
-                vec![format!("completed: {done} steps done{already} in {}", exact(*micros))]
+                let not =
+                    if *not_applicable > 0 { format!(", {not_applicable} not applicable") } else { String::new() };
+                vec![format!("completed: {done} steps done{already}{not} in {}", exact(*micros))]
             }
         }
     }
@@ -145,15 +192,18 @@ pub fn by_whom(who: &Who) -> String {
 
 fn intended(
     step: &StepId,
+    way: Way,
     attempt: u32,
     action: &str,
     requires: &[Sight],
     procedure: Option<&Procedure>,
 ) -> Vec<String> {
     let again = if attempt > 1 { format!(" (attempt {attempt})") } else { String::new() };
-    let mut lines = vec![format!("{}{again}", heading(step, procedure))];
+    let undo = if way == Way::Back { "undo of " } else { "" };
+    let mut lines = vec![format!("{undo}{}{again}", heading(step, procedure))];
     lines.extend(requires.iter().map(sight_line));
     let shown = procedure
+        .filter(|_| way == Way::Forward)
         .and_then(|procedure| procedure.steps().iter().find(|other| other.id == *step))
         .map_or_else(|| action.to_owned(), |step| action_in_words(&step.action));
     lines.push(format!("    > {}", escape_line(&shown)));
@@ -181,6 +231,13 @@ fn sight_line(sight: &Sight) -> String {
     format!("      {mark} `{}` {}: {}", sight.fact, sight.verdict, escape_line(&sight.evidence))
 }
 
+fn on_whose_word(by: DecidedBy) -> &'static str {
+    match by {
+        DecidedBy::Rule => "as the runbook says",
+        DecidedBy::Person => "as a person decided",
+    }
+}
+
 /// How an action ended, in words.
 pub fn ending_in_words(ending: &Ending) -> String {
     match ending {
@@ -205,6 +262,7 @@ pub fn cause_in_words(cause: Cause) -> &'static str {
         Cause::StepFailed => "a step failed",
         Cause::HoldBroken => "a held fact broke",
         Cause::Interrupted => "interrupted",
+        Cause::UndoFailed => "GOING BACK FAILED, a person is needed now",
     }
 }
 

@@ -54,21 +54,32 @@ pub struct Shown {
     pub hint: String,
 }
 
-/// Asks until the answer is clear, and returns its words; none if the terminal ended or the question was withdrawn.
-pub fn ask(shown: &Shown, is_clear: impl Fn(&str) -> bool, withdrawn: &Withdrawn) -> Option<String> {
-    let mut tty = open_tty().ok()?;
+/// What came of a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// These words.
+    Words(String),
+    /// The terminal ended, or no answer was clear: nobody answered.
+    Nobody,
+    /// The question was withdrawn; nobody waits for an answer.
+    Withdrawn,
+}
+
+/// Asks until the answer is clear.
+pub fn ask(shown: &Shown, is_clear: impl Fn(&str) -> bool, withdrawn: &Withdrawn) -> Answer {
+    let Ok(mut tty) = open_tty() else { return Answer::Nobody };
     // What was typed ahead was not typed as an answer to this.
     let _ = tcflush(&tty, QueueSelector::IFlush);
     let _ = writeln!(tty, "\x1b[0m      {}", shown.text);
     for _ in 0..TRIES {
         let _ = write!(tty, "      [{}] > ", shown.hint);
-        let words = read_line(&mut tty, withdrawn)?;
-        if is_clear(&words) {
-            return Some(words);
+        match read_line(&mut tty, withdrawn) {
+            Answer::Words(words) if !is_clear(&words) => {}
+            answer => return answer,
         }
         let _ = writeln!(tty, "      That is not the answer that was asked for.");
     }
-    Some(String::new())
+    Answer::Nobody
 }
 
 /// Asks for a secret, which is not echoed. The text must be escaped already.
@@ -86,41 +97,46 @@ pub fn ask_secret(text: &str) -> std::io::Result<String> {
     let (_withdraw, withdrawn) = withdrawal()?;
     let answer = read_line(&mut tty, &withdrawn);
     tcsetattr(&tty, OptionalActions::Flush, &before)?;
-    answer.ok_or_else(|| std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the terminal ended without an answer"))
+    match answer {
+        Answer::Words(words) => Ok(words),
+        Answer::Nobody | Answer::Withdrawn => {
+            Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the terminal ended without an answer"))
+        }
+    }
 }
 
 fn open_tty() -> std::io::Result<File> {
     OpenOptions::new().read(true).write(true).open("/dev/tty")
 }
 
-/// One line without its end; none at the end of input, after an error, or when withdrawn.
-fn read_line(tty: &mut File, withdrawn: &Withdrawn) -> Option<String> {
+/// One line without its end.
+fn read_line(tty: &mut File, withdrawn: &Withdrawn) -> Answer {
     let mut bytes = Vec::new();
     loop {
         let mut fds = [PollFd::new(&*tty, PollFlags::IN), PollFd::from_borrowed_fd(withdrawn.0.as_fd(), PollFlags::IN)];
         match poll(&mut fds, None) {
             Ok(_) => {}
             Err(rustix::io::Errno::INTR) => continue,
-            Err(_) => return None,
+            Err(_) => return Answer::Nobody,
         }
         if !fds[1].revents().is_empty() {
             let _ = writeln!(tty);
-            return None;
+            return Answer::Withdrawn;
         }
         let mut chunk = [0_u8; 512];
         let count = match tty.read(&mut chunk) {
-            Ok(0) => return None,
+            Ok(0) => return Answer::Nobody,
             Ok(count) => count,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(_) => return None,
+            Err(_) => return Answer::Nobody,
         };
         bytes.extend_from_slice(&chunk[..count]);
         if let Some(end) = bytes.iter().position(|b| *b == b'\n') {
             bytes.truncate(end);
-            return Some(String::from_utf8_lossy(&bytes).into_owned());
+            return Answer::Words(String::from_utf8_lossy(&bytes).into_owned());
         }
         if bytes.len() > LONGEST {
-            return None;
+            return Answer::Nobody;
         }
     }
 }

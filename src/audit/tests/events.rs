@@ -2,7 +2,9 @@
 
 use super::common::{open, run_id, scratch};
 use crate::audit::{Draft, read, verify};
-use crate::history::event::{AnsweredBy, Cause, Ending, Event, Output, Program, Question, Sight, Verdict, WatchedFact};
+use crate::history::event::{
+    AnsweredBy, Cause, DecidedBy, Ending, Event, Output, Program, Question, Sight, Verdict, WatchedFact, Way,
+};
 use crate::id::{Digest, StepId};
 
 fn digest() -> Digest {
@@ -20,32 +22,40 @@ fn sight() -> Sight {
 /// One of each, with every field set.
 fn all() -> Vec<Event> {
     let text = || "text".to_owned();
-    let (attempt, micros, by) = (1, 12, AnsweredBy::Terminal);
+    let (attempt, micros, by, way) = (1, 12, AnsweredBy::Terminal, Way::Back);
     let (question, ask, answer) = (Question::Confirm, text(), text());
     let program = Some(Program { path: text(), digest: digest() });
-    let output = Some(Output { bytes: 1, digest: digest(), transcript: text(), left_out: 2 });
+    let output = Some(Output { bytes: 1, digest: digest(), transcript: text(), left_out: 2, trouble: Some(text()) });
     let watched = WatchedFact { fact: sight().fact, probe: text(), commands: vec![vec![text()]] };
     let mut all = vec![
         Event::LogCreated { log: text(), program: text() },
         Event::LogRepaired { segment: text(), offset: 1, length: 2, digest: digest(), kept_in: text() },
-        Event::RunRefused { runbook: text(), plan: digest(), cause: Cause::Locked, reason: text() },
+        Event::RunRefused {
+            runbook: text(),
+            plan: digest(),
+            cause: Cause::Locked,
+            reason: text(),
+            seen: vec![sight()],
+        },
         Event::RunOpened {
             runbook: text(),
             title: Some(text()),
             labels: [(text(), text())].into(),
             source: text(),
             plan: digest(),
-            steps: vec![step()],
+            steps: 1,
+            locks: vec![text()],
             containment: text(),
+            watching: text(),
             program: text(),
         },
         Event::WatchesArmed { facts: vec![watched] },
         Event::Answered { step: step(), question, ask: ask.clone(), answer: answer.clone(), by },
         Event::Declined { step: step(), question, ask, answer, by: AnsweredBy::CommandLine },
-        Event::StepIntended { step: step(), attempt, action: text(), program, requires: vec![sight()] },
-        Event::StepDone { step: step(), attempt, ensures: vec![sight()] },
+        Event::StepIntended { step: step(), way, attempt, action: text(), program, requires: vec![sight()] },
+        Event::StepDone { step: step(), way, attempt, ensures: vec![sight()] },
         Event::StepAlready { step: step(), seen: vec![sight()] },
-        Event::StepFailed { step: step(), attempt, reason: text(), ensures: vec![sight()] },
+        Event::StepFailed { step: step(), way, attempt, reason: text(), ensures: vec![sight()] },
         Event::HoldBroken {
             sight: sight(),
             step: Some(step()),
@@ -56,7 +66,14 @@ fn all() -> Vec<Event> {
         },
         Event::SignalReceived { signal: text(), step: Some(step()) },
         Event::RunHalted { cause: Cause::StepFailed, reason: text(), step: Some(step()), seen: vec![sight()] },
-        Event::RunCompleted { done: 1, already: 2, micros },
+        Event::RunCompleted { done: 1, already: 2, not_applicable: 3, micros },
+        Event::SecretAsked { name: text(), command: vec![text()] },
+        Event::StepNotApplicable { step: step(), expression: text(), values: [(text(), text())].into() },
+        Event::StepRetried { step: step(), by: DecidedBy::Rule, pause_millis: 1 },
+        Event::UndoBegan { by: DecidedBy::Person, reason: text(), steps: 1, kept: 2 },
+        Event::RunResumed { containment: text(), watching: text(), program: text(), taken_over: Some(text()) },
+        Event::RunUndone { undone: 1, kept: 2 },
+        Event::RunAbandoned { reason: text(), in_doubt: Some(step()) },
     ];
     let endings = [
         Ending::Exited { code: 0 },
@@ -65,10 +82,12 @@ fn all() -> Vec<Event> {
         Ending::Stopped,
         Ending::Interrupted,
         Ending::NotStarted { reason: text() },
-        Ending::Person,
+        Ending::Attested,
+        Ending::NothingToDo,
     ];
     all.extend(endings.map(|ending| Event::StepEnded {
         step: step(),
+        way,
         attempt,
         ending,
         micros,
@@ -98,10 +117,17 @@ fn kind(event: &Event) -> usize {
         Event::SignalReceived { .. } => 13,
         Event::RunHalted { .. } => 14,
         Event::RunCompleted { .. } => 15,
+        Event::SecretAsked { .. } => 16,
+        Event::StepNotApplicable { .. } => 17,
+        Event::StepRetried { .. } => 18,
+        Event::UndoBegan { .. } => 19,
+        Event::RunResumed { .. } => 20,
+        Event::RunUndone { .. } => 21,
+        Event::RunAbandoned { .. } => 22,
     }
 }
 
-const KINDS: usize = 16;
+const KINDS: usize = 23;
 
 #[test]
 fn there_is_a_sample_of_each_event() {

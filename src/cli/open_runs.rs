@@ -1,0 +1,429 @@
+//! `interlock status`, `resume`, `undo` and `abandon`: runs that are not over, and what becomes of them.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::audit::{self, Draft, Home, Log};
+use crate::cli::failure::{Failure, put, say};
+use crate::cli::run::{answer, carry, people};
+use crate::cli::{Format, Global, place};
+use crate::diagnostic::escape::escape_line;
+use crate::driver::launch::Secrets;
+use crate::driver::locks::{Alive, Claim, LockError, Locks};
+use crate::driver::{self, Beginning};
+use crate::exec::containment::Containment;
+use crate::history::entry::Who;
+use crate::history::event::{Cause, Event, clip};
+use crate::history::state::{Phase, State, StepStatus, Verdict};
+use crate::id::{Digest, Fact, RunId, StepId, SystemName};
+use crate::machine::{Choice, Pace, Purpose, Resumption, Settings};
+use crate::plan::{Plan, Procedure};
+use crate::report::story::{by_whom, cause_in_words};
+
+/// Lists the runs that are not over: who, since when, why they stopped, and what they have left out of service.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  interlock status
+  interlock status --format json | jq -r 'select(.state == \"halted\").run'")]
+pub struct Status {}
+
+/// Goes on with a run that had halted or was killed, by the plan it was started with.
+///
+/// Every fact that is held at that point is looked at before anything else. A step that failed is attempted again from its start;
+/// one that nobody saw end is in doubt, and the runbook's rule or a person decides.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  interlock resume 019a8f6e
+  interlock resume 019a8f6e --decide change=undo
+  interlock resume 019a8f6e --take-over --reason 'amy went home, I have her notes'")]
+pub struct Resume {
+    /// The run's id, or the beginning of it
+    run: String,
+    /// What to do about a step that failed or is in doubt: STEP=retry or STEP=undo
+    #[arg(long, value_name = "STEP=CHOICE", value_parser = decision)]
+    decide: Vec<(StepId, Choice)>,
+    #[command(flatten)]
+    takeover: TakeOver,
+    /// Says, where there is no terminal, that a manual step is done, in words that are recorded
+    #[arg(long, value_name = "STEP=WORDS", value_parser = answer)]
+    attest: Vec<(StepId, String)>,
+    /// The answer to a step's confirmation, where there is no terminal
+    #[arg(long, value_name = "STEP=WORDS", value_parser = answer)]
+    confirm: Vec<(StepId, String)>,
+}
+
+/// Takes back every step of a run that was done or begun, the last first.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  interlock undo 019a8f6e
+
+Exit codes: 0 everything that could be taken back was, 10 going back failed or ends at an irreversible step.")]
+pub struct Undo {
+    /// The run's id, or the beginning of it
+    run: String,
+    #[command(flatten)]
+    takeover: TakeOver,
+    /// Says, where there is no terminal, that a manual undo is done, in words that are recorded
+    #[arg(long, value_name = "STEP=WORDS", value_parser = answer)]
+    attest: Vec<(StepId, String)>,
+}
+
+/// Gives a run up as it stands: nothing more is done, its locks are free, and the reason is kept.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  interlock abandon 019a8f6e --reason 'restored from the backup instead'")]
+pub struct Abandon {
+    /// The run's id, or the beginning of it
+    run: String,
+    /// Why
+    #[arg(long)]
+    reason: String,
+    #[command(flatten)]
+    takeover: TakeOverWithoutReason,
+}
+
+/// Taking a run over from another person.
+#[derive(Debug, clap::Args)]
+struct TakeOver {
+    /// Take the run over from the person who carried it out before
+    #[arg(long, requires = "reason")]
+    take_over: bool,
+    /// Why it is taken over
+    #[arg(long, requires = "take_over")]
+    reason: Option<String>,
+}
+
+/// The same for a command that has a reason of its own.
+#[derive(Debug, clap::Args)]
+struct TakeOverWithoutReason {
+    /// Take the run over from the person who carried it out before
+    #[arg(long)]
+    take_over: bool,
+}
+
+fn decision(text: &str) -> Result<(StepId, Choice), String> {
+    let (step, choice) = text.split_once('=').ok_or("expected STEP=retry or STEP=undo")?;
+    let step = step.parse().map_err(|error: crate::id::IdError| error.to_string())?;
+    match choice {
+        "retry" => Ok((step, Choice::Retry)),
+        "undo" => Ok((step, Choice::Undo)),
+        other => Err(format!("`{other}` is neither `retry` nor `undo`")),
+    }
+}
+
+/// A run that is not over, as its log tells it.
+struct OpenRun {
+    run: RunId,
+    runbook: String,
+    plan: Option<Digest>,
+    began: String,
+    last: String,
+    who: Who,
+    state: State,
+    why: String,
+    locks: Vec<String>,
+}
+
+/// Every run that is not over, in the order in which they began.
+fn open_runs(home: &Home) -> Result<Vec<OpenRun>, Failure> {
+    let unreadable = |error: audit::ReadError| Failure::Internal(error.to_string());
+    let mut order: Vec<RunId> = Vec::new();
+    let mut runs: BTreeMap<RunId, OpenRun> = BTreeMap::new();
+    let reader = match audit::read(home) {
+        Err(audit::ReadError::NoLog { .. }) => return Ok(Vec::new()),
+        reader => reader.map_err(unreadable)?,
+    };
+    for found in reader {
+        let entry = found.map_err(unreadable)?.recorded.entry;
+        let Some(run) = entry.run.clone() else { continue };
+        let open = runs.entry(run.clone()).or_insert_with(|| {
+            order.push(run.clone());
+            OpenRun {
+                run: run.clone(),
+                runbook: String::new(),
+                plan: None,
+                began: entry.time.clone(),
+                last: String::new(),
+                who: entry.who.clone(),
+                state: State::default(),
+                why: String::new(),
+                locks: Vec::new(),
+            }
+        });
+        open.take(entry)?;
+        if let Phase::Over(Verdict::Completed | Verdict::Undone | Verdict::Abandoned | Verdict::Refused(_)) =
+            open.state.phase
+        {
+            runs.remove(&run);
+            order.retain(|other| *other != run);
+        }
+    }
+    Ok(order.into_iter().filter_map(|run| runs.remove(&run)).collect())
+}
+
+impl OpenRun {
+    fn take(&mut self, entry: crate::history::entry::Entry) -> Result<(), Failure> {
+        let illegal = self.state.apply(&entry.event);
+        illegal.map_err(|illegal| {
+            Failure::Internal(format!("run {}: {illegal}; see `interlock audit verify`", self.run))
+        })?;
+        match &entry.event {
+            Event::RunOpened { runbook, plan, locks, .. } => {
+                self.runbook.clone_from(runbook);
+                self.plan = Some(plan.clone());
+                self.locks.clone_from(locks);
+            }
+            Event::RunHalted { cause, reason, .. } => self.why = format!("{}: {reason}", cause_in_words(*cause)),
+            Event::RunResumed { .. } => self.why.clear(),
+            _ => {}
+        }
+        self.last = entry.time;
+        self.who = entry.who;
+        Ok(())
+    }
+
+    /// The step that nobody saw end, if there is one.
+    fn in_doubt(&self) -> Option<&StepId> {
+        let state = self.state.back.as_deref().unwrap_or(&self.state);
+        let doubtful = |status| matches!(status, StepStatus::Open | StepStatus::InDoubt);
+        state.steps.last().filter(|step| doubtful(step.status)).map(|step| &step.id)
+    }
+
+    /// The plan that the run was opened with, if it still lies beside the log as it was.
+    fn procedure(&self, home: &Home) -> Result<Procedure, Failure> {
+        let path = home.run(&self.run).join("plan.yaml");
+        let bytes = std::fs::read(&path).map_err(|error| {
+            Failure::Internal(format!("the plan of the run cannot be read: {}: {error}", path.display()))
+        })?;
+        if self.plan.as_ref() != Some(&Digest::of(&bytes)) {
+            return Err(Failure::Internal(format!(
+                "{} is not the plan that the run was opened with: its digest is not the recorded one; nothing is done by it",
+                path.display()
+            )));
+        }
+        let text = String::from_utf8(bytes).map_err(|error| Failure::Internal(error.to_string()))?;
+        let plan = Plan::from_yaml(&text).map_err(|error| Failure::Internal(format!("{}: {error}", path.display())))?;
+        Ok(Procedure::new(plan))
+    }
+
+    /// The facts that the run's steps have brought about last, each system's latest.
+    fn left(&self, procedure: &Procedure) -> Vec<Fact> {
+        let mut latest: BTreeMap<SystemName, Fact> = BTreeMap::new();
+        for (step, state) in procedure.steps().iter().zip(&self.state.steps) {
+            if state.status == StepStatus::Done {
+                latest.extend(step.ensures.iter().map(|fact| (fact.system.clone(), fact.clone())));
+            }
+        }
+        for undone in self.state.back.iter().flat_map(|back| &back.steps) {
+            let step = procedure.steps().iter().find(|step| step.id == undone.id);
+            if let (StepStatus::Done, Some(undo)) = (undone.status, step.and_then(|step| step.way_back.undo())) {
+                latest.extend(undo.ensures.iter().map(|fact| (fact.system.clone(), fact.clone())));
+            }
+        }
+        latest.into_values().collect()
+    }
+}
+
+impl Status {
+    /// Carries it out.
+    pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
+        let home = place::home(global)?;
+        let runs = open_runs(&home)?;
+        if runs.is_empty() && global.format == Format::Human {
+            put("no open runs\n")?;
+        }
+        for open in &runs {
+            let going_on = matches!(Alive::take(&home.run(&open.run)), Ok(None));
+            let state = match (going_on, open.state.phase) {
+                (true, _) => "running",
+                (false, Phase::Over(_)) => "halted",
+                (false, _) => "died",
+            };
+            let left: Vec<String> = open
+                .procedure(&home)
+                .map(|procedure| open.left(&procedure).iter().map(Fact::to_string).collect())
+                .unwrap_or_default();
+            put(&match global.format {
+                Format::Json => format!(
+                    "{}\n",
+                    serde_json::json!({
+                        "run": open.run, "state": state, "doubt": open.in_doubt(), "runbook": open.runbook,
+                        "began": open.began, "last": open.last, "operator": by_whom(&open.who), "why": open.why,
+                        "left": left, "locks": open.locks,
+                    })
+                ),
+                Format::Human => open.in_words(state, &left),
+            })?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl OpenRun {
+    fn in_words(&self, state: &str, left: &[String]) -> String {
+        let run = &self.run;
+        let mut text = format!(
+            "{run}  {state}  {}  by {} on {}, began {}, last entry {}\n",
+            escape_line(&self.runbook),
+            escape_line(&by_whom(&self.who)),
+            escape_line(&self.who.host),
+            escape_line(&self.began),
+            escape_line(&self.last)
+        );
+        if !self.why.is_empty() {
+            text.push_str(&format!("    why: {}\n", escape_line(&self.why)));
+        }
+        if let Some(step) = self.in_doubt() {
+            text.push_str(&format!("    in doubt: step `{step}` was begun, and nobody saw how it ended\n"));
+        }
+        if !left.is_empty() {
+            text.push_str(&format!("    left as it made it: {}\n", escape_line(&left.join(", "))));
+        }
+        if !self.locks.is_empty() {
+            text.push_str(&format!("    holds the locks: {}\n", escape_line(&self.locks.join(", "))));
+        }
+        if state != "running" {
+            text.push_str(&format!(
+                "    next: interlock resume {run} | interlock undo {run} | interlock abandon {run} --reason …\n"
+            ));
+        }
+        text
+    }
+}
+
+/// The one open run that is meant, by its id or the beginning of it, and the right to carry it out.
+fn find(home: &Home, given: &str) -> Result<(OpenRun, Alive), Failure> {
+    let mut runs = open_runs(home)?;
+    runs.retain(|open| open.run.as_str().starts_with(given));
+    let open = match runs.len() {
+        1 => runs.remove(0),
+        0 => return Err(Failure::Wrong(format!("there is no open run `{given}`; `interlock status` lists them"))),
+        several => return Err(Failure::Wrong(format!("`{given}` fits {several} open runs; give more of the id"))),
+    };
+    let folder = home.run(&open.run);
+    match Alive::take(&folder) {
+        Ok(Some(alive)) => Ok((open, alive)),
+        Ok(None) => {
+            say(&format!("interlock: refused: run {} is going on now, in another process", open.run));
+            Err(Failure::Said(Cause::Locked.exit_code()))
+        }
+        Err(error) => Err(Failure::Internal(format!("{}: {error}", folder.display()))),
+    }
+}
+
+/// Refuses another person than the one before who does not say that they take the run over; gives back why they do.
+fn may_take_over(open: &OpenRun, who: &Who, asked: bool, reason: Option<&str>) -> Result<Option<String>, Failure> {
+    let person = |who: &Who| who.login_uid.unwrap_or(who.uid);
+    if person(&open.who) == person(who) {
+        return Ok(None);
+    }
+    if !asked {
+        say(&format!(
+            "interlock: refused: run {} was carried out by {}; to take it over say --take-over and why (--reason)",
+            open.run,
+            by_whom(&open.who)
+        ));
+        return Err(Failure::Said(Cause::NotAllowed.exit_code()));
+    }
+    Ok(Some(clip(reason.unwrap_or("no reason given"), 4096)))
+}
+
+/// What `resume` and `undo` have in common.
+struct Again<'a> {
+    run: &'a str,
+    purpose: Purpose,
+    decide: &'a [(StepId, Choice)],
+    takeover: &'a TakeOver,
+    attest: &'a [(StepId, String)],
+    confirm: &'a [(StepId, String)],
+}
+
+fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
+    place::no_policy_in_force()?;
+    let home = place::home(global)?;
+    let who = place::who()?;
+    let (open, alive) = find(&home, again.run)?;
+    let takeover = again.takeover;
+    let taken_over = may_take_over(&open, &who, takeover.take_over, takeover.reason.as_deref())?;
+    let procedure = open.procedure(&home)?;
+    let mut decided = BTreeMap::new();
+    for (step, choice) in again.decide {
+        if !procedure.steps().iter().any(|other| other.id == *step) {
+            return Err(Failure::Wrong(format!("--decide {step}=…: the run has no step `{step}`")));
+        }
+        decided.insert(step.clone(), *choice);
+    }
+    let people = people(global, again.attest, again.confirm, &procedure)?;
+    let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
+    let claim = Claim {
+        lock: String::new(),
+        run: open.run.clone(),
+        home: home.path().to_owned(),
+        runbook: open.runbook.clone(),
+        user: by_whom(&who),
+    };
+    let locks = Locks::take(&open.locks, &claim).map_err(|error| match error {
+        LockError::Held(reason) => {
+            say(&format!("interlock: refused: {reason}"));
+            Failure::Said(Cause::Locked.exit_code())
+        }
+        LockError::Machine { .. } => Failure::Internal(error.to_string()),
+    })?;
+    let log = Log::open(&home, who).map_err(|error| Failure::Internal(error.to_string()))?;
+    let resumption = Resumption { purpose: again.purpose, taken_over };
+    let run = driver::Run {
+        id: open.run,
+        procedure: Arc::new(procedure),
+        plan: open.plan.ok_or_else(|| Failure::Internal("the run has no plan".to_owned()))?,
+        settings: Settings { pace: Pace::Straight, people, decided },
+        locks: open.locks,
+        home,
+        beginning: Beginning::Again(open.state, resumption),
+    };
+    let code = carry(global, run, log, secrets, locks, || Ok(()));
+    drop(alive);
+    code
+}
+
+impl Resume {
+    /// Carries it out.
+    pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
+        let (purpose, takeover) = (Purpose::GoOn, &self.takeover);
+        let (decide, attest, confirm) = (&self.decide, &self.attest, &self.confirm);
+        take_up(global, &Again { run: &self.run, purpose, decide, takeover, attest, confirm })
+    }
+}
+
+impl Undo {
+    /// Carries it out. What was asked for was done when everything is taken back, so that is exit 0 here.
+    pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
+        let (purpose, takeover) = (Purpose::TakeBack, &self.takeover);
+        let again = Again { run: &self.run, purpose, decide: &[], takeover, attest: &self.attest, confirm: &[] };
+        let code = take_up(global, &again)?;
+        Ok(if code == ExitCode::from(9) { ExitCode::SUCCESS } else { code })
+    }
+}
+
+impl Abandon {
+    /// Carries it out: what the run left running is ended, and its locks are free.
+    pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
+        place::no_policy_in_force()?;
+        if self.reason.trim().is_empty() {
+            return Err(Failure::Wrong("--reason is empty; say why the run is given up".to_owned()));
+        }
+        let home = place::home(global)?;
+        let who = place::who()?;
+        let (open, alive) = find(&home, &self.run)?;
+        may_take_over(&open, &who, self.takeover.take_over, Some(&self.reason))?;
+        let mut log = Log::open(&home, who).map_err(|error| Failure::Internal(error.to_string()))?;
+        // What the dead run left running in its containment ends with this.
+        drop(Containment::detect(open.run.as_str()));
+        let event = Event::RunAbandoned { reason: clip(&self.reason, 8192), in_doubt: open.in_doubt().cloned() };
+        log.append(&[Draft { run: Some(&open.run), event: &event }])
+            .map_err(|error| Failure::Internal(error.to_string()))?;
+        drop(alive);
+        say(&format!("interlock: abandoned run {0}; review it with: interlock audit show {0}", open.run));
+        Ok(ExitCode::SUCCESS)
+    }
+}
