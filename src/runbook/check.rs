@@ -8,7 +8,7 @@ use super::model::{Param, Runbook};
 use super::params::{self, Given, Value};
 use super::read::{Dialect, Reader};
 use super::template::{Binding, Templates};
-use super::{order, yaml};
+use super::{order, way_back, yaml};
 use crate::diagnostic::{Diagnostic, Problems, Source};
 
 /// A runbook that passed.
@@ -58,6 +58,8 @@ pub fn check(source: &Source, given: &Given) -> Result<Checked, Vec<Diagnostic>>
     let library = Library::built_in();
     let (runbook, places) = lower::runbook(&mut reader, &fields, &library, &scripts);
     order::prove(&runbook, &places, &mut reader.problems);
+    way_back::prove(&runbook, &places, &mut reader.problems);
+    way_back::missing(&runbook, &places, &mut reader.problems);
 
     if reader.problems.has_errors() {
         return Err(reader.problems.into_vec());

@@ -1,7 +1,8 @@
 //! The proof that the order of the steps can work. States of one system exclude each other, so a runbook is refused in
 //! which a step requires a state that an earlier step has ended, or ends a state that is still held, or asks for two
 //! states of one system at once. Only what is written is followed: what a step does without saying so is found when it
-//! runs.
+//! runs. A step whose condition is not met counts for nothing but that it must not contradict itself. The way back is
+//! proved by its neighbour `way_back`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +32,15 @@ pub(super) fn prove(runbook: &Runbook, places: &Places, problems: &mut Problems)
     for (step, places) in runbook.steps.iter().zip(&places.steps) {
         let requires = Mark::of(&step.requires, &places.requires, &step.id);
         let ensures = Mark::of(&step.ensures, &places.ensures, &step.id);
-        within_step(&requires, &ensures, &step.id, problems);
+        within(&requires, &ensures, &format!("step `{}`", step.id), problems);
+        if let Some(undo) = step.way_back.undo() {
+            let requires = Mark::of(&undo.requires, &places.undo_requires, &step.id);
+            let ensures = Mark::of(&undo.ensures, &places.undo_ensures, &step.id);
+            within(&requires, &ensures, &format!("the undo of step `{}`", step.id), problems);
+        }
+        if !step.is_applicable() {
+            continue;
+        }
         for mark in requires {
             timelines.entry(&mark.fact.system).or_default().require(mark, problems);
         }
@@ -63,8 +72,8 @@ impl<'r> Mark<'r> {
     }
 }
 
-/// Two states of one system in the lists of one step.
-fn within_step(requires: &[Mark<'_>], ensures: &[Mark<'_>], step: &StepId, problems: &mut Problems) {
+/// Two states of one system in the lists of one step or undo.
+fn within(requires: &[Mark<'_>], ensures: &[Mark<'_>], whose: &str, problems: &mut Problems) {
     let mut first: BTreeMap<&SystemName, (&Mark<'_>, &str)> = BTreeMap::new();
     let required = requires.iter().map(|mark| (mark, "requires"));
     let ensured = ensures.iter().map(|mark| (mark, "ensures"));
@@ -75,15 +84,15 @@ fn within_step(requires: &[Mark<'_>], ensures: &[Mark<'_>], step: &StepId, probl
         }
         let message = match (other_verb, verb) {
             ("requires", "ensures") => {
-                format!("step `{step}` requires `{}` as long as it runs, and ensures `{}`", other.fact, mark.fact)
+                format!("{whose} requires `{}` as long as it runs, and ensures `{}`", other.fact, mark.fact)
             }
-            _ => format!("step `{step}` {verb} `{}` and `{}` at once", other.fact, mark.fact),
+            _ => format!("{whose} {verb} `{}` and `{}` at once", other.fact, mark.fact),
         };
         problems.push(
             Diagnostic::error(code::CONTRADICTION, message)
                 .at(mark.span, "this and the other exclude each other")
                 .related(other.span, "the other")
-                .help("if the step is meant to change the state, require nothing of this system"),
+                .help("if it is meant to change the state, require nothing of this system"),
         );
     }
 }

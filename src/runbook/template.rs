@@ -244,9 +244,9 @@ impl Templates {
         }
         let wrong = |error: &Error| {
             let mut mistake = self.mistake(error, expression);
+            mistake.message =
+                mistake.message.replacen("the template cannot be rendered", "the condition cannot be read", 1);
             if error.kind() == ErrorKind::SyntaxError {
-                mistake.message =
-                    mistake.message.replace("the template cannot be rendered", "the condition cannot be read");
                 mistake.help = Some("a condition is an expression such as `port == 5432 and not fast`".to_owned());
             }
             vec![mistake]

@@ -1,9 +1,11 @@
 mod door;
 mod hostile;
 mod mistakes;
+mod mistakes_way_back;
 mod mutated;
 mod order;
 mod values;
+mod way_back;
 
 use crate::diagnostic::Source;
 use crate::diagnostic::render::{Colour, render_all};
@@ -29,13 +31,16 @@ systems:
     states:
       fresh: {file: {path: /backup/latest, newer_than: 24h}}
 
+locks: ["postgres  {{ data_dir }}", announcements]
 requires: [backup fresh]
+on_failure: undo
 
 steps:
   - id: stop-monit
     title: Stop monit, so that nothing starts the database again
     run: [monit, -c, /etc/monit/monitrc, quit]
     ensures: [monit stopped]
+    undo: {run: [monit, -c, /etc/monit/monitrc], starts_service: true, ensures: [monit running]}
 
   - id: stop-database
     run: [pg_ctl, stop, -D, "{{ data_dir }}", -m, fast]
@@ -43,18 +48,28 @@ steps:
     requires: [monit stopped]
     ensures: [database down]
     within: 2m
+    retry: {times: 3, every: 5s, backoff: 2}
+    undo: {run: [pg_ctl, start, -D, "{{ data_dir }}", -w], user: postgres, starts_service: true, ensures: [database up]}
 
   - id: change
     requires: [monit stopped, database down]
     run: ["{{ change }}", "{{ data_dir }}"]
     env: {PGPASSWORD: "{{ password }}", PGPORT: "{{ port }}"}
     timeout: 30m
+    undo: {run: ["{{ change }}", --revert, "{{ data_dir }}"], requires: [monit stopped, database down]}
+    in_doubt: undo
 
-  - id: look
-    requires: [monit stopped, database down]
-    script: |
-      ls -l "$data_dir"
-    success: [0, 2]
+  - block:
+      - id: look
+        requires: [database down]
+        script: |
+          ls -l "$data_dir"
+        success: [0, 2]
+        undo: {script: echo "$data_dir", env: {A: "{{ password }}"}}
+    title: Look at it
+    when: port != 1
+    requires: [monit stopped]
+    env: {LANG: C}
 
   - id: announce
     manual: Tell the on-call channel that the database is coming back.
@@ -65,11 +80,13 @@ steps:
     user: postgres
     starts_service: true
     ensures: [database up]
+    undo: {requires: [monit stopped], run: [pg_ctl, stop, -D, "{{ data_dir }}"], user: postgres, ensures: [database down]}
 
   - id: start-monit
     run: [monit, -c, /etc/monit/monitrc]
     starts_service: true
     ensures: [monit running]
+    undo: {run: [monit, -c, /etc/monit/monitrc, quit], ensures: [monit stopped]}
 
   - id: settle
     wait: 5m

@@ -26,10 +26,14 @@ impl Site {
             data.display(),
             bin.display()
         ));
-        // Writes a number a millisecond or so into the data directory, until it is told that it is enough.
+        // Writes a number a millisecond or so into the data directory, until it is told that it is enough; `--revert`
+        // takes them all away.
         let change = scratch.write(
             "change",
-            "#!/bin/sh\nn=0\nwhile ! test -e \"$(dirname \"$0\")/enough\"; do n=$((n + 1)); echo $n >> \"$1/counter\"; done\n",
+            &format!(
+                "#!/bin/sh\nif test \"$1\" = --revert; then exec rm -f \"$2/counter\"; fi\nn=0\nwhile ! test -e '{}/enough'; do n=$((n + 1)); echo $n >> \"$1/counter\"; done\n",
+                scratch.path().display()
+            ),
         );
         std::fs::set_permissions(&change, std::fs::Permissions::from_mode(0o755)).unwrap();
         cluster.start();

@@ -869,16 +869,18 @@ fn e0501_a_state_that_was_ended_before() {
     assert_snapshot!(refused(&POSTGRES.replace("  - id: settle", r"  - id: late
     run: [ls]
     requires: [monit stopped]
+    irreversible: true
 
-  - id: settle").replace("ensures: [monit stopped]", "").replace(r"requires: [monit stopped]
+  - id: settle").replace("ensures: [monit stopped]\n", "\n").replace(r"    requires: [monit stopped]
+    env", "    env").replace("{requires: [monit stopped], run", "{run").replace(r"requires: [monit stopped]
     ensures", "ensures").replace("requires: [monit stopped, database down]", "requires: [database down]"), &[]), @r#"
     error[E0501]: step `late` requires `monit stopped`, but step `start-monit` has ensured `monit running`
-      --> runbook.yaml:62:16
+      --> runbook.yaml:76:16
        |
-    58 |     ensures: [monit running]
+    71 |     ensures: [monit running]
        |               ------------- from here on it is `monit running`
     ...
-    62 |     requires: [monit stopped]
+    76 |     requires: [monit stopped]
        |                ^^^^^^^^^^^^^ this cannot hold here
        |
        = help: change the order, or add a step between the two that ensures what is required
@@ -889,19 +891,20 @@ fn e0501_a_state_that_was_ended_before() {
 fn e0502_a_state_that_is_still_held_is_ended() {
     assert_snapshot!(refused(&POSTGRES.replace("  - id: change", r"  - id: too-early
     run: [monit]
+    irreversible: true
     ensures: [monit running]
 
   - id: change"), &[]), @r#"
     error[E0502]: step `too-early` ensures `monit running` while `monit stopped` is still held
-      --> runbook.yaml:36:15
+      --> runbook.yaml:42:15
        |
-    25 |     ensures: [monit stopped]
+    27 |     ensures: [monit stopped]
        |               ------------- held from here, step `stop-monit`
     ...
-    36 |     ensures: [monit running]
+    42 |     ensures: [monit running]
        |               ^^^^^^^^^^^^^ this ends `monit stopped`
     ...
-    39 |     requires: [monit stopped, database down]
+    45 |     requires: [monit stopped, database down]
        |                ------------- and still required here, step `change`
        |
        = help: change the order, or bring the state about again before the step that requires it
@@ -913,13 +916,15 @@ fn e0502_against_the_whole_run() {
     let text = POSTGRES.replace("requires: [backup fresh]", "requires: [backup fresh, monit stopped]");
     assert_snapshot!(refused(&text, &[]), @r#"
     error[E0502]: step `start-monit` ensures `monit running`, but the whole run requires `monit stopped`
-      --> runbook.yaml:59:15
+      --> runbook.yaml:73:15
        |
-    19 | requires: [backup fresh, monit stopped]
-       |                          ------------- held from the opening to the end of the last step
-    ...
-    59 |     ensures: [monit running]
+    73 |     ensures: [monit running]
        |               ^^^^^^^^^^^^^ this ends or excludes what the run requires
+       |
+      ::: runbook.yaml:20:26
+       |
+    20 | requires: [backup fresh, monit stopped]
+       |                          ------------- held from the opening to the end of the last step
        |
        = help: take the fact out of the run's `requires`, and into those of the steps that need it
     "#);
@@ -931,14 +936,14 @@ fn e0503_a_step_against_itself() {
     ensures: [database down]", r"requires: [database up]
     ensures: [database down]"), &[]), @r#"
     error[E0503]: step `stop-database` requires `database up` as long as it runs, and ensures `database down`
-      --> runbook.yaml:31:15
+      --> runbook.yaml:34:15
        |
-    30 |     requires: [database up]
+    33 |     requires: [database up]
        |                ----------- the other
-    31 |     ensures: [database down]
+    34 |     ensures: [database down]
        |               ^^^^^^^^^^^^^ this and the other exclude each other
        |
-       = help: if the step is meant to change the state, require nothing of this system
+       = help: if it is meant to change the state, require nothing of this system
     "#);
 }
 

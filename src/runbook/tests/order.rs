@@ -8,13 +8,13 @@ use crate::diagnostic::{Problems, Span};
 use crate::id::{Fact, SystemName};
 use crate::runbook::holds::{Hold, HoldStart, holds};
 use crate::runbook::lower::{Places, StepPlaces};
-use crate::runbook::model::{Action, IfEnsured, InDoubt, OnFailure, Runbook, Step, WayBack};
+use crate::runbook::model::{Action, Applies, IfEnsured, InDoubt, OnFailure, Runbook, Step, WayBack, When};
 use crate::runbook::order::prove;
 
 /// The facts of one step: what it requires and what it ensures.
-type Facts = (Vec<Fact>, Vec<Fact>);
+pub(super) type Facts = (Vec<Fact>, Vec<Fact>);
 
-fn runbook(requires: &[Fact], steps: &[Facts]) -> (Runbook, Places) {
+pub(super) fn runbook(requires: &[Fact], steps: &[Facts]) -> (Runbook, Places) {
     let mut next = 0;
     let mut places = |facts: &[Fact]| -> Vec<Span> {
         facts
@@ -59,7 +59,7 @@ fn runbook(requires: &[Fact], steps: &[Facts]) -> (Runbook, Places) {
     (runbook, Places { requires: run_places, steps: step_places })
 }
 
-fn facts(most: usize) -> impl Strategy<Value = Vec<Fact>> {
+pub(super) fn facts(most: usize) -> impl Strategy<Value = Vec<Fact>> {
     let fact = (prop::sample::select(vec!["a", "b"]), prop::sample::select(vec!["x", "y", "z"]));
     prop::collection::vec(fact, 0..=most).prop_map(|facts| {
         let mut facts: Vec<Fact> =
@@ -81,7 +81,7 @@ fn proved(runbook: &Runbook, places: &Places) -> bool {
 }
 
 /// Whether two facts are different states of one system.
-fn exclude(left: &Fact, right: &Fact) -> bool {
+pub(super) fn exclude(left: &Fact, right: &Fact) -> bool {
     left.system == right.system && left.state != right.state
 }
 
@@ -175,7 +175,45 @@ fn clock(hold: &Hold) -> (usize, usize) {
     (from, 2 * hold.until + 1)
 }
 
+/// The runbook without the steps whose condition is not met.
+fn without(runbook: &Runbook, places: &Places, left_out: &[bool]) -> (Runbook, Places) {
+    let mut kept = left_out.iter().map(|left_out| !left_out);
+    let mut kept_places = kept.clone();
+    let (mut runbook, mut places) = (runbook.clone(), places.clone());
+    runbook.steps.retain(|_| kept.next().unwrap_or(true));
+    places.steps.retain(|_| kept_places.next().unwrap_or(true));
+    (runbook, places)
+}
+
 proptest! {
+    #[test]
+    fn a_step_whose_condition_is_not_met_counts_for_nothing(
+        steps in steps(),
+        left_out in prop::collection::vec(proptest::prelude::any::<bool>(), 8),
+    ) {
+        let (mut whole, places) = runbook(&[], &steps);
+        if whole.steps.iter().any(|step| step.requires.iter().any(|r| step.ensures.iter().any(|e| exclude(r, e)))) {
+            return Ok(());
+        }
+        let (reduced, reduced_places) = without(&whole, &places, &left_out);
+        for (step, left_out) in whole.steps.iter_mut().zip(&left_out) {
+            let applies = if *left_out { Applies::No } else { Applies::Unknown };
+            step.when = Some(When { expression: "x".to_owned(), values: BTreeMap::new(), applies });
+        }
+        assert_eq!(proved(&whole, &places), proved(&reduced, &reduced_places));
+        let name = |runbook: &Runbook, hold: &Hold| {
+            let id = |step: usize| runbook.steps[step].id.clone();
+            let from = match hold.from {
+                HoldStart::Opening => "opening".to_owned(),
+                HoldStart::Before(step) => format!("before {}", id(step)),
+                HoldStart::After(step) => format!("after {}", id(step)),
+            };
+            format!("{} from {from} to {}", hold.fact, id(hold.until))
+        };
+        let named = |runbook: &Runbook| holds(runbook).iter().map(|hold| name(runbook, hold)).collect::<Vec<_>>();
+        assert_eq!(named(&whole), named(&reduced));
+    }
+
     #[test]
     fn the_proof_agrees_with_its_rules(requires in facts(2), steps in steps()) {
         let (runbook, places) = runbook(&requires, &steps);
