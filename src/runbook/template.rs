@@ -3,6 +3,8 @@
 //! filters and no functions, loops, assignments or multiplication, so that no template can outgrow its parameters by
 //! much.
 
+mod parts;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
@@ -10,15 +12,29 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 
+use self::parts::{PartKind, Parts, joins};
 use super::params::Value;
 use crate::diagnostic::suggest;
+
+pub use self::parts::{first_word, word_in_template};
 
 /// The longest template, in bytes.
 pub const LONGEST: usize = 64 << 10;
 /// The longest text that a template may become, in bytes: the longest argument that Linux takes.
 pub const LONGEST_RENDERED: usize = 128 << 10;
+/// The longest expression or statement, in bytes. What reads them calls itself for each part, and has a stack.
+pub const LONGEST_PART: usize = 2 << 10;
 /// How many different templates one file may hold.
 pub const MOST: usize = 50_000;
+/// How many bytes all templates of one file may become together, each as often as it is used.
+pub const MOST_RENDERED: usize = 16 << 20;
+/// How many statements one template may hold.
+const MOST_STATEMENTS: usize = 200;
+/// How many `~`, `+` and filters one template may hold: each makes a new text.
+const MOST_JOINS: usize = 100;
+/// How many bytes of text one template may handle on its way, at worst, and all of one file together.
+const MOST_HANDLED: usize = 16 << 20;
+const MOST_HANDLED_TOGETHER: usize = 256 << 20;
 /// Instructions that one rendering may take.
 const FUEL: u64 = 50_000;
 /// The filters that templates have.
@@ -105,6 +121,10 @@ pub struct Templates {
     bindings: BTreeMap<String, Binding>,
     context: minijinja::Value,
     cache: HashMap<String, Result<Rendered, Vec<Mistake>>>,
+    /// How many bytes templates may still become.
+    left_to_render: usize,
+    /// How many bytes of text they may still handle.
+    left_to_handle: usize,
 }
 
 /// Whether a text is a template.
@@ -150,7 +170,8 @@ impl Templates {
         let context = minijinja::Value::from(values.collect::<BTreeMap<_, _>>());
         let mut environment = environment();
         environment.set_debug(true);
-        Self { environment, bindings, context, cache: HashMap::new() }
+        let (left_to_render, left_to_handle) = (MOST_RENDERED, MOST_HANDLED_TOGETHER);
+        Self { environment, bindings, context, cache: HashMap::new(), left_to_render, left_to_handle }
     }
 
     /// What this name stands for.
@@ -168,27 +189,35 @@ impl Templates {
     /// # Errors
     /// Every undefined name of it, or else the first other mistake.
     pub fn render(&mut self, text: &str) -> Result<Rendered, Vec<Mistake>> {
-        if let Some(known) = self.cache.get(text) {
-            return known.clone();
+        let rendered = match self.cache.get(text) {
+            Some(known) => known.clone(),
+            None if self.cache.len() == MOST => {
+                return Err(vec![whole(
+                    format!("there are more than {MOST} different templates"),
+                    "split the runbook",
+                )]);
+            }
+            None => {
+                let rendered = self.render_afresh(text);
+                self.cache.insert(text.to_owned(), rendered.clone());
+                rendered
+            }
+        };
+        if let Ok(Rendered::Known(text)) = &rendered {
+            let Some(left) = self.left_to_render.checked_sub(text.len()) else {
+                let message = format!("all templates together become longer than {} MiB", MOST_RENDERED >> 20);
+                return Err(vec![whole(message, "put long texts into files, and their paths into the runbook")]);
+            };
+            self.left_to_render = left;
         }
-        if self.cache.len() == MOST {
-            return Err(vec![Mistake {
-                kind: MistakeKind::Template,
-                message: format!("there are more than {MOST} different templates"),
-                range: None,
-                help: Some("split the runbook".to_owned()),
-            }]);
-        }
-        let rendered = self.render_afresh(text);
-        self.cache.insert(text.to_owned(), rendered.clone());
         rendered
     }
 
-    fn render_afresh(&self, text: &str) -> Result<Rendered, Vec<Mistake>> {
+    fn render_afresh(&mut self, text: &str) -> Result<Rendered, Vec<Mistake>> {
         if let Some(mistake) = unsupported(text) {
             return Err(vec![mistake]);
         }
-        let template = self.environment.template_from_str(text).map_err(|error| vec![self.mistake(&error, text)])?;
+        let template = self.environment.template_from_str(text).map_err(|error| vec![engine_mistake(&error, text)])?;
         let mut names: Vec<String> = template.undeclared_variables(false).into_iter().collect();
         names.sort();
         let undefined: Vec<Mistake> = names
@@ -199,6 +228,7 @@ impl Templates {
         if !undefined.is_empty() {
             return Err(undefined);
         }
+        handle(&self.bindings, &mut self.left_to_handle, text, &names)?;
         let uses = |wanted: fn(&Binding) -> bool| names.iter().any(|name| self.bindings.get(name).is_some_and(wanted));
         let secret = uses(|binding| *binding == Binding::Secret);
         let missing = uses(|binding| matches!(binding, Binding::Missing(_)));
@@ -206,15 +236,13 @@ impl Templates {
             Err(error) if (secret || missing) && !is_static(&error) => {
                 Ok(if secret { Rendered::Secret } else { Rendered::Unknown })
             }
-            Err(error) => Err(vec![self.mistake(&error, text)]),
+            Err(error) => Err(vec![engine_mistake(&error, text)]),
             Ok(_) if secret => Ok(Rendered::Secret),
             Ok(_) if missing => Ok(Rendered::Unknown),
-            Ok(rendered) if rendered.len() > LONGEST_RENDERED => Err(vec![Mistake {
-                kind: MistakeKind::Template,
-                message: format!("the template becomes longer than {} KiB", LONGEST_RENDERED >> 10),
-                range: None,
-                help: Some("put long texts into a file, and its path into the runbook".to_owned()),
-            }]),
+            Ok(rendered) if rendered.len() > LONGEST_RENDERED => Err(vec![whole(
+                format!("the template becomes longer than {} KiB", LONGEST_RENDERED >> 10),
+                "put long texts into a file, and its path into the runbook",
+            )]),
             Ok(rendered) => Ok(Rendered::Known(rendered)),
         }
     }
@@ -223,7 +251,7 @@ impl Templates {
     ///
     /// # Errors
     /// Every undefined name of it, or else the first other mistake.
-    pub fn decide(&self, expression: &str) -> Result<Decision, Vec<Mistake>> {
+    pub fn decide(&mut self, expression: &str) -> Result<Decision, Vec<Mistake>> {
         const OPEN: &str = "{{ ";
         if let Some(at) = ["{{", "}}", "{%", "%}", "{#", "#}"].iter().find_map(|braces| expression.find(braces)) {
             return Err(vec![Mistake {
@@ -243,7 +271,7 @@ impl Templates {
             return Err(vec![shifted(mistake)]);
         }
         let wrong = |error: &Error| {
-            let mut mistake = self.mistake(error, expression);
+            let mut mistake = engine_mistake(error, expression);
             mistake.message =
                 mistake.message.replacen("the template cannot be rendered", "the condition cannot be read", 1);
             if error.kind() == ErrorKind::SyntaxError {
@@ -259,6 +287,7 @@ impl Templates {
         if !undefined.is_empty() {
             return Err(undefined);
         }
+        handle(&self.bindings, &mut self.left_to_handle, &template, &names)?;
         let uses = |wanted: fn(&Binding) -> bool| names.iter().any(|name| self.bindings.get(name).is_some_and(wanted));
         let secret = uses(|binding| *binding == Binding::Secret);
         let missing = uses(|binding| matches!(binding, Binding::Missing(_)));
@@ -285,25 +314,26 @@ impl Templates {
             help: Some(help),
         }
     }
+}
 
-    fn mistake(&self, error: &Error, text: &str) -> Mistake {
-        let detail = error.detail().unwrap_or_default();
-        let help = match error.kind() {
-            ErrorKind::UnknownFilter => Some(format!("the filters are {}", FILTERS.join(", "))),
-            ErrorKind::SyntaxError => {
-                Some("for braces that are to stay as they are, write `{% raw %}{{ … }}{% endraw %}`".to_owned())
-            }
-            _ => None,
-        };
-        Mistake {
-            kind: MistakeKind::Template,
-            message: match detail {
-                "" => format!("the template cannot be rendered: {}", error.kind()),
-                detail => format!("the template cannot be rendered: {}: {detail}", error.kind()),
-            },
-            range: error.range().filter(|range| !range.is_empty() && text.get(range.clone()).is_some()),
-            help,
+/// What the template engine found.
+fn engine_mistake(error: &Error, text: &str) -> Mistake {
+    let detail = error.detail().unwrap_or_default();
+    let help = match error.kind() {
+        ErrorKind::UnknownFilter => Some(format!("the filters are {}", FILTERS.join(", "))),
+        ErrorKind::SyntaxError => {
+            Some("for braces that are to stay as they are, write `{% raw %}{{ … }}{% endraw %}`".to_owned())
         }
+        _ => None,
+    };
+    Mistake {
+        kind: MistakeKind::Template,
+        message: match detail {
+            "" => format!("the template cannot be rendered: {}", error.kind()),
+            detail => format!("the template cannot be rendered: {}: {detail}", error.kind()),
+        },
+        range: error.range().filter(|range| !range.is_empty() && text.get(range.clone()).is_some()),
+        help,
     }
 }
 
@@ -342,12 +372,44 @@ fn environment() -> Environment<'static> {
     });
     environment.add_filter("replace", |text: String, from: String, to: String| {
         let grown = text.matches(&from).count().saturating_mul(to.len());
-        if grown > LONGEST_RENDERED {
+        if grown.saturating_add(text.len()) > LONGEST_RENDERED {
             return Err(Error::new(ErrorKind::InvalidOperation, "the result is too long"));
         }
         Ok(text.replace(&from, &to))
     });
     environment
+}
+
+/// Takes what a template that uses these names handles at worst from what is left.
+fn handle(
+    bindings: &BTreeMap<String, Binding>,
+    left: &mut usize,
+    text: &str,
+    names: &[String],
+) -> Result<(), Vec<Mistake>> {
+    let length = |name: &String| match bindings.get(name) {
+        Some(Binding::Known(Value::Text(value))) => value.len(),
+        Some(_) | None => 0,
+    };
+    let longest = names.iter().map(length).max().unwrap_or_default();
+    // A filter that replaces makes a text of this length of any other.
+    let longest = if text.contains("replace") { longest.max(LONGEST_RENDERED) } else { longest };
+    let handled = joins(text).saturating_add(1).saturating_mul(longest);
+    match left.checked_sub(handled) {
+        Some(rest) if handled <= MOST_HANDLED => {
+            *left = rest;
+            Ok(())
+        }
+        Some(_) | None => Err(vec![whole(
+            "long texts are put together too often".to_owned(),
+            "put long texts into a file, and its path into the runbook",
+        )]),
+    }
+}
+
+/// A mistake of a template as a whole.
+fn whole(message: String, help: &str) -> Mistake {
+    Mistake { kind: MistakeKind::Template, message, range: None, help: Some(help.to_owned()) }
 }
 
 /// The first thing in a template that Jinja has and the language has not.
@@ -359,8 +421,23 @@ fn unsupported(text: &str) -> Option<Mistake> {
         let message = format!("the template is longer than {} KiB", LONGEST >> 10);
         return mistake(message, 0..0, "put long texts into a file, and its path into the runbook");
     }
+    let mut statements = 0;
     for part in Parts::new(text) {
+        if part.range.len() > LONGEST_PART {
+            let message = format!("an expression is longer than {} KiB", LONGEST_PART >> 10);
+            return mistake(message, part.range, "give the result as a parameter");
+        }
+        let signs = ["~", "+", "|"].iter().map(|sign| part.count_outside_quotes(text, sign)).sum::<usize>();
+        if signs > MOST_JOINS {
+            let message = format!("an expression has more than {MOST_JOINS} `~`, `+` and filters");
+            return mistake(message, part.range, "give the result as a parameter");
+        }
         if part.kind == PartKind::Statement {
+            statements += 1;
+            if statements > MOST_STATEMENTS {
+                let message = format!("the template has more than {MOST_STATEMENTS} statements");
+                return mistake(message, part.range, "give the result as a parameter");
+            }
             let inner = part.inner(text).trim_start_matches(['-', '+']).trim_start();
             let word: &str = inner.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').next().unwrap_or_default();
             if !STATEMENTS.contains(&word) {
@@ -375,118 +452,6 @@ fn unsupported(text: &str) -> Option<Mistake> {
         if let Some(star) = part.find_outside_quotes(text, "*") {
             let message = "templates have no multiplication".to_owned();
             return mistake(message, star..star + 1, "give the result as a parameter");
-        }
-    }
-    None
-}
-
-/// The parts of a template between delimiters.
-struct Parts<'t> {
-    text: &'t str,
-    from: usize,
-}
-
-struct Part {
-    kind: PartKind,
-    /// With its delimiters.
-    range: Range<usize>,
-}
-
-#[derive(PartialEq, Eq)]
-enum PartKind {
-    Expression,
-    Statement,
-}
-
-impl<'t> Parts<'t> {
-    fn new(text: &'t str) -> Self {
-        Self { text, from: 0 }
-    }
-}
-
-impl Iterator for Parts<'_> {
-    type Item = Part;
-
-    fn next(&mut self) -> Option<Part> {
-        loop {
-            let rest = &self.text[self.from..];
-            let found = rest.match_indices('{').find(|(at, _)| rest[at + 1..].starts_with(['{', '%', '#']))?.0;
-            let start = self.from + found;
-            let (kind, close) = match self.text.as_bytes()[start + 1] {
-                b'#' => {
-                    self.from = self.text[start..].find("#}").map_or(self.text.len(), |end| start + end + 2);
-                    continue;
-                }
-                b'%' => (PartKind::Statement, "%}"),
-                _ => (PartKind::Expression, "}}"),
-            };
-            let mut part = Part { kind, range: start..self.text.len() };
-            let end = part.find_outside_quotes(self.text, close).map_or(self.text.len(), |end| end + 2);
-            part.range = start..end;
-            self.from = end;
-            let inner = part.inner(self.text).trim_matches(['-', '+']).trim();
-            if part.kind == PartKind::Statement && inner == "raw" {
-                let after = &self.text[end..];
-                self.from = after
-                    .match_indices("{%")
-                    .find(|(at, _)| after[at + 2..].trim_start_matches(['-', '+']).trim_start().starts_with("endraw"))
-                    .map_or(self.text.len(), |(at, _)| end + at);
-            }
-            return Some(part);
-        }
-    }
-}
-
-impl Part {
-    fn inner<'t>(&self, text: &'t str) -> &'t str {
-        let whole = &text[self.range.clone()];
-        let whole = whole.get(2..).unwrap_or_default();
-        whole.strip_suffix("%}").or_else(|| whole.strip_suffix("}}")).unwrap_or(whole)
-    }
-
-    /// Where this stands in the part, not counting what is between quotes; an index into the whole text.
-    fn find_outside_quotes(&self, text: &str, wanted: &str) -> Option<usize> {
-        let mut quote: Option<u8> = None;
-        let mut escaped = false;
-        let bytes = text.as_bytes();
-        let from = (self.range.start + 2).min(self.range.end);
-        for (at, byte) in bytes.iter().enumerate().take(self.range.end).skip(from) {
-            match quote {
-                Some(_) if escaped => escaped = false,
-                Some(_) if *byte == b'\\' => escaped = true,
-                Some(open) if *byte == open => quote = None,
-                Some(_) => {}
-                None if bytes[at..self.range.end].starts_with(wanted.as_bytes()) => return Some(at),
-                None if *byte == b'"' || *byte == b'\'' => quote = Some(*byte),
-                None => {}
-            }
-        }
-        None
-    }
-}
-
-/// The first word of its own between the delimiters of a template that `wanted` wants.
-pub fn first_word(text: &str, wanted: impl Fn(&str) -> bool) -> Option<&str> {
-    Parts::new(text).find_map(|part| {
-        let words = text[part.range].split(|c: char| !(c.is_alphanumeric() || c == '_'));
-        words.into_iter().find(|word| wanted(word))
-    })
-}
-
-/// Where a name stands as a word of its own between the delimiters of a template.
-pub fn word_in_template(text: &str, word: &str) -> Option<Range<usize>> {
-    let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
-    for part in Parts::new(text) {
-        let inner = &text[part.range.clone()];
-        for (at, _) in inner.match_indices(word) {
-            let before = inner[..at].chars().next_back();
-            let after = inner[at + word.len()..].chars().next();
-            let alone = !before.is_some_and(|c| part_of_word(c) || c == '.' || c == '"' || c == '\'')
-                && !after.is_some_and(part_of_word);
-            if alone {
-                let start = part.range.start + at;
-                return Some(start..start + word.len());
-            }
         }
     }
     None

@@ -4,6 +4,7 @@ mod mistakes;
 mod mistakes_way_back;
 mod mutated;
 mod order;
+mod steps;
 mod values;
 mod way_back;
 

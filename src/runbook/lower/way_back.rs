@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::super::model::{Applies, InDoubt, Retry, Undo, WayBack, When};
-use super::super::read::{Fields, Keys, LONGEST_TEXT, Reader, Templating, whole_number};
+use super::super::read::{Fields, Keys, Reader, Templating, whole_number};
 use super::super::template::{Binding, Verdict, is_template};
 use super::super::yaml::{Content, Node};
 use super::super::{code, duration};
@@ -149,11 +149,6 @@ pub(super) fn when(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<When> {
     let expression = word.text.trim();
     if expression.is_empty() {
         reader.wrong_value(word.span, format!("expected {WHAT}, found an empty text"), "");
-        return None;
-    }
-    if expression.len() > LONGEST_TEXT {
-        let message = format!("expected a condition of at most {LONGEST_TEXT} bytes, found {}", expression.len());
-        reader.wrong_value(word.span, message, "give the result as a parameter of type `bool`");
         return None;
     }
     let decision = match reader.templates.decide(expression) {
