@@ -374,7 +374,7 @@ impl Driver {
             | Effect::Start { .. }
             | Effect::Await { .. }
             | Effect::Rest(_)
-            | Effect::GoBack
+            | Effect::GoBack(_)
             | Effect::LetGo
             | Effect::Release(_)
             | Effect::Finish => {}
@@ -421,9 +421,9 @@ impl Driver {
             Effect::Rest(pause) => {
                 self.looker.look(Job::Rest(pause));
             }
-            Effect::GoBack => {
+            Effect::GoBack(turn) => {
                 self.back = Some(way_back(&self.run.procedure, &self.state));
-                return self.handle(Input::GoBack);
+                return self.handle(Input::GoBack(turn));
             }
             Effect::LetGo => {
                 if let Some(control) = self.guard.ended() {

@@ -43,7 +43,7 @@ pub enum Input {
     /// [`Effect::Rest`] is over.
     Rested,
     /// [`Effect::GoBack`] was done: the way back is known.
-    GoBack,
+    GoBack(Option<Turn>),
     /// What [`Effect::Prepare`] found.
     Prepared {
         /// What was seen of each required fact.
@@ -143,6 +143,15 @@ pub enum Choice {
     Undo,
 }
 
+/// Why a run turns back. None where it had turned already, before it halted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// On whose word.
+    pub by: DecidedBy,
+    /// Why, in words.
+    pub reason: String,
+}
+
 /// What a run that had halted is taken up for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
@@ -239,8 +248,8 @@ pub enum Effect {
     },
     /// Wait for so long before a step is attempted again. Answered by [`Input::Rested`].
     Rest(Duration),
-    /// Work out the way back ([`way_back`]). Answered by [`Input::GoBack`].
-    GoBack,
+    /// Work out the way back ([`way_back`]) from what is recorded by now. Answered by [`Input::GoBack`].
+    GoBack(Option<Turn>),
     /// Withdraw whatever is asked or looked at: no answer to it comes in any more.
     Withdraw,
     /// End what is running with SIGTERM, [`GRACE`], SIGKILL. Its [`Input::Ended`] says this ending.
@@ -334,7 +343,7 @@ pub fn decide(
         Input::Open(opening) => machine.open(opening),
         Input::Resume(opening, resumption) => machine.resume(opening, resumption),
         Input::Rested => machine.rested(),
-        Input::GoBack => machine.begin_back(),
+        Input::GoBack(turn) => machine.begin_back(back, turn),
         Input::Prepared { requires, ensures, program } => machine.prepared(requires, ensures, program),
         Input::Answered(reply) => machine.answered(&reply),
         Input::Ended { ending, took, output, leftovers } => machine.ended(ending, took, output, leftovers),
@@ -454,7 +463,7 @@ impl Machine<'_> {
 
     fn resumed(&self, purpose: Purpose) -> Decision {
         if self.state.back.is_some() {
-            return Decision { events: Vec::new(), effects: vec![Effect::GoBack] };
+            return Decision { events: Vec::new(), effects: vec![Effect::GoBack(None)] };
         }
         if purpose == Purpose::TakeBack {
             return self.go_back(DecidedBy::Person, "a person asked for it".to_owned());
@@ -518,22 +527,39 @@ impl Machine<'_> {
         }
     }
 
-    /// Begins to take everything back. The holds of the way there are over.
+    /// Turns back. The holds of the way there are over.
     fn go_back(&self, by: DecidedBy, reason: String) -> Decision {
-        let back = way_back(self.procedure, self.state);
-        let event =
-            Event::UndoBegan { by, reason: clip(&reason, 8192), steps: back.procedure.steps().len(), kept: back.kept };
         let mut held: Vec<Fact> = self.procedure.holds.iter().map(|hold| hold.fact.clone()).collect();
         held.sort();
         held.dedup();
-        Decision { events: vec![event], effects: vec![Effect::Withdraw, Effect::Release(held), Effect::GoBack] }
+        let turn = Turn { by, reason: clip(&reason, 8192) };
+        let effects = vec![Effect::Withdraw, Effect::Release(held), Effect::GoBack(Some(turn))];
+        Decision { events: Vec::new(), effects }
     }
 
-    fn begin_back(&self) -> Decision {
-        match self.state.phase {
-            Phase::Ready { next } if self.back.is_some() => self.begin(next),
-            _ => Decision::default(),
-        }
+    /// The way back is known: take back the last step first.
+    fn begin_back(&self, back: Option<&BackProcedure>, turn: Option<Turn>) -> Decision {
+        let (Some(back), false) = (back, matches!(self.whole.phase, Phase::Over(_))) else {
+            return Decision::default();
+        };
+        let Some(turn) = turn else {
+            return match self.state.phase {
+                Phase::Ready { next } => self.begin(next),
+                Phase::New | Phase::Acting { .. } | Phase::Verifying { .. } | Phase::Failed { .. } | Phase::Over(_) => {
+                    Decision::default()
+                }
+            };
+        };
+        let steps = back.procedure.steps().len();
+        let event = Event::UndoBegan { by: turn.by, reason: turn.reason, steps, kept: back.kept };
+        // What follows is decided on the state after that event.
+        let mut whole = self.whole.clone();
+        whole.apply(&event).expect("a run turns back only where it stands");
+        let state = whole.back.as_deref().expect("it has just turned back");
+        let machine = Machine { procedure: &back.procedure, back: Some(back), state, whole: &whole, ..*self };
+        let mut decision = machine.begin(0);
+        decision.events.insert(0, event);
+        decision
     }
 
     /// The step with this index is next: look at its facts. A step that is not applicable is passed over with its reason; if

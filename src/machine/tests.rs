@@ -185,9 +185,9 @@ impl Rehearsed {
                 Effect::Terminate(ending) | Effect::Kill(ending) => self.told = Some(ending.clone()),
                 Effect::Withdraw => self.open.retain(|open| matches!(open, Effect::Start { .. })),
                 Effect::Finish => self.finished += 1,
-                Effect::GoBack => {
+                Effect::GoBack(turn) => {
                     self.back = Some(way_back(&self.procedure, &self.state));
-                    self.feed(Input::GoBack)?;
+                    self.feed(Input::GoBack(turn.clone()))?;
                 }
                 Effect::Prepare { .. }
                 | Effect::Ask { .. }
@@ -327,7 +327,7 @@ impl Rehearsed {
             }
             Effect::Rest(_) => Input::Rested,
             Effect::Terminate(_)
-            | Effect::GoBack
+            | Effect::GoBack(_)
             | Effect::Kill(_)
             | Effect::Withdraw
             | Effect::LetGo
