@@ -214,9 +214,13 @@ fn what_the_language_says_of_the_way_back_stands_in_the_plan_and_is_read_back() 
     let runbook = accepted(POSTGRES, &["data_dir=/srv/pg", "change=/bin/change"]).runbook;
     assert_eq!((runbook.on_failure, runbook.locks.len()), (OnFailure::Undo, 2));
     assert_eq!(runbook.steps[2].in_doubt, InDoubt::Undo);
-    let text = as_in_a_plan(&runbook);
-    let read: Runbook = singleton_map_recursive::deserialize(serde_yaml::Deserializer::from_str(&text)).unwrap();
-    assert_eq!(read, runbook);
+    for (port, applies) in [("port=5432", Applies::Yes), ("port=1", Applies::No)] {
+        let runbook = accepted(POSTGRES, &["data_dir=/srv/pg", "change=/bin/change", port]).runbook;
+        assert_eq!(runbook.steps[3].when.as_ref().map(|when| when.applies), Some(applies));
+        let text = as_in_a_plan(&runbook);
+        let read: Runbook = singleton_map_recursive::deserialize(serde_yaml::Deserializer::from_str(&text)).unwrap();
+        assert_eq!(read, runbook);
+    }
     let mut step = runbook.steps[3].clone();
     step.way_back = WayBack::Irreversible;
     step.retry = Some(Retry { times: 3, every: Duration::from_secs(5), backoff: 2 });
