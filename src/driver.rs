@@ -336,9 +336,7 @@ impl Driver {
             recorded => recorded?,
         };
         self.pending.clear();
-        for entry in &recorded {
-            self.display.entry(entry);
-        }
+        self.display.entries(&recorded);
         Ok(())
     }
 

@@ -41,17 +41,25 @@ impl Display {
         Self { format, screen: Screen::new(stream), teller: Teller::new(Some(procedure)), partial: Vec::new() }
     }
 
-    /// Shows an entry that is on disk.
-    pub fn entry(&mut self, recorded: &Recorded) {
-        match self.format {
-            Format::Json => self.screen.line(recorded.line.clone()),
-            Format::Human => {
-                self.rest_of_output();
-                for line in self.teller.tell(&recorded.entry) {
-                    self.screen.line(line);
+    /// Shows entries that are on disk.
+    pub fn entries(&mut self, recorded: &[Recorded]) {
+        let mut text = String::new();
+        if self.format == Format::Human {
+            self.rest_of_output(&mut text);
+        }
+        for entry in recorded {
+            match self.format {
+                Format::Json => push_line(&mut text, &entry.line),
+                Format::Human => {
+                    for line in self.teller.tell(&entry.entry) {
+                        push_line(&mut text, &line);
+                    }
                 }
-                self.status_after(&recorded.entry.event);
             }
+        }
+        self.show(text);
+        if let (Format::Human, Some(last)) = (self.format, recorded.last()) {
+            self.status_after(&last.entry.event);
         }
     }
 
@@ -60,29 +68,43 @@ impl Display {
         if self.format == Format::Json {
             return;
         }
+        let mut text = String::new();
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
             self.partial.extend_from_slice(piece);
             if piece.ends_with(b"\n") || self.partial.len() > LONGEST_LINE {
-                self.rest_of_output();
+                self.rest_of_output(&mut text);
             }
         }
+        self.show(text);
     }
 
     /// Says something that is no entry.
     pub fn say(&mut self, line: &str) {
         if self.format == Format::Human {
-            self.screen.line(escape_line(line).into_owned());
+            let mut text = String::new();
+            self.rest_of_output(&mut text);
+            push_line(&mut text, &escape_line(line));
+            self.show(text);
         }
     }
 
     /// Waits until all is written, but not for ever.
     pub fn flush(&mut self) {
-        self.rest_of_output();
+        let mut text = String::new();
+        self.rest_of_output(&mut text);
+        self.show(text);
         self.screen.status(None);
         self.screen.flush(Duration::from_secs(2));
     }
 
-    fn rest_of_output(&mut self) {
+    fn show(&self, text: String) {
+        if !text.is_empty() {
+            self.screen.text(text);
+        }
+    }
+
+    /// What the running step wrote and was not shown yet, as a line.
+    fn rest_of_output(&mut self, text: &mut String) {
         if self.partial.is_empty() {
             return;
         }
@@ -90,7 +112,7 @@ impl Display {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         // A progress bar that returns to the start of its line shows its last state.
         let from = line.iter().rposition(|b| *b == b'\r').map_or(0, |at| at + 1);
-        self.screen.line(format!("      │ {}", escape_line(&line[from..])));
+        push_line(text, &format!("      │ {}", escape_line(&line[from..])));
         self.partial.clear();
     }
 
@@ -121,4 +143,9 @@ impl Display {
             | Event::RunCompleted { .. } => self.screen.status(None),
         }
     }
+}
+
+fn push_line(text: &mut String, line: &str) {
+    text.push_str(line);
+    text.push('\n');
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::exec::cgroup::{self, Cgroup};
+use crate::exec::crew::Crew;
 use crate::exec::guardian::Guardian;
 use crate::exec::spawn::{self, Killability};
 use crate::exec::tree::{Leaf, Tree, WayIn};
@@ -23,6 +24,7 @@ pub struct Containment {
     run: String,
     tier: Tier,
     killability: Killability,
+    crew: Crew,
 }
 
 #[derive(Debug)]
@@ -54,13 +56,13 @@ impl Containment {
             Ok(groups) => Tier::Cgroup(groups),
             Err(reason) => Tier::Walk { family: Arc::new(Family::with_orphans()), reason },
         };
-        Self { run: run.to_owned(), tier, killability: killability() }
+        Self { run: run.to_owned(), tier, killability: killability(), crew: Crew::default() }
     }
 
     /// The walk of descendants, whatever else would work here.
     pub fn walk(run: &str) -> Self {
         let tier = Tier::Walk { family: Arc::new(Family::with_orphans()), reason: "asked for".to_owned() };
-        Self { run: run.to_owned(), tier, killability: killability() }
+        Self { run: run.to_owned(), tier, killability: killability(), crew: Crew::default() }
     }
 
     /// As [`Self::detect`], for machines on which no child can be born in a control group.
@@ -101,6 +103,11 @@ impl Containment {
     /// The mark in the environment of an attempt's processes.
     pub(super) fn mark(&self, name: &str) -> String {
         format!("{}/{name}", self.run)
+    }
+
+    /// The threads that follow its steps.
+    pub(super) fn crew(&self) -> &Crew {
+        &self.crew
     }
 
     pub(super) fn killability(&self) -> Killability {

@@ -13,6 +13,7 @@ pub mod capture;
 mod cgroup;
 pub mod command;
 pub mod containment;
+mod crew;
 mod guardian;
 pub mod mask;
 pub mod process;

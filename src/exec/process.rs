@@ -255,8 +255,7 @@ pub fn start(
         machine("the step cannot be followed")(error)
     })?;
     let supervisor = Supervisor::new(Arc::clone(&shared), pid, handle, sources, recorder, output.leftovers, begun);
-    let thread = std::thread::Builder::new().name(format!("step {name}")).stack_size(256 * 1024);
-    if let Err(error) = thread.spawn(move || supervisor.run(on_end)) {
+    if let Err(error) = containment.crew().run(Box::new(move || supervisor.run(on_end))) {
         abort(&shared, &launched);
         return Err(machine("a thread to follow the step cannot be started")(error));
     }

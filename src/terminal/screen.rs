@@ -26,7 +26,8 @@ pub enum Stream {
 }
 
 enum Message {
-    Line(String),
+    /// Lines, each with its newline.
+    Text(String),
     Status(Option<String>),
     Flush(Sender<()>),
 }
@@ -38,35 +39,43 @@ pub struct Screen {
     waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
     writer: Option<JoinHandle<()>>,
+    is_terminal: bool,
 }
 
 impl Screen {
     /// Starts the writing thread.
     pub fn new(stream: Stream) -> Self {
         let (queue, inbox) = channel();
+        let is_terminal = match stream {
+            Stream::Stdout => std::io::stdout().is_terminal(),
+            Stream::Stderr => std::io::stderr().is_terminal(),
+        };
         let waiting = Arc::new(AtomicUsize::new(0));
         let dropped = Arc::new(AtomicU64::new(0));
         let writer = {
             let (waiting, dropped) = (Arc::clone(&waiting), Arc::clone(&dropped));
-            std::thread::spawn(move || write_all(stream, &inbox, &waiting, &dropped))
+            std::thread::spawn(move || write_all(stream, is_terminal, &inbox, &waiting, &dropped))
         };
-        Self { queue: Some(queue), waiting, dropped, writer: Some(writer) }
+        Self { queue: Some(queue), waiting, dropped, writer: Some(writer), is_terminal }
     }
 
-    /// Shows a line, or counts it as dropped if too much waits already.
-    pub fn line(&self, text: String) {
-        let size = text.len() + 1;
+    /// Shows lines, each with its newline, or counts them as dropped if too much waits already.
+    pub fn text(&self, text: String) {
+        let size = text.len();
         if self.waiting.load(Ordering::Relaxed) + size > QUEUE_BYTES {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+            let lines = text.bytes().filter(|b| *b == b'\n').count();
+            self.dropped.fetch_add(u64::try_from(lines).unwrap_or(u64::MAX), Ordering::Relaxed);
             return;
         }
         self.waiting.fetch_add(size, Ordering::Relaxed);
-        self.send(Message::Line(text));
+        self.send(Message::Text(text));
     }
 
     /// Shows this text with the time since now as the last line, or takes it away. Only on a terminal.
     pub fn status(&self, text: Option<String>) {
-        self.send(Message::Status(text));
+        if self.is_terminal {
+            self.send(Message::Status(text));
+        }
     }
 
     /// Waits until what was said is written, for at most this long.
@@ -103,11 +112,7 @@ struct Status {
     since: Instant,
 }
 
-fn write_all(stream: Stream, inbox: &Receiver<Message>, waiting: &AtomicUsize, dropped: &AtomicU64) {
-    let is_terminal = match stream {
-        Stream::Stdout => std::io::stdout().is_terminal(),
-        Stream::Stderr => std::io::stderr().is_terminal(),
-    };
+fn write_all(stream: Stream, is_terminal: bool, inbox: &Receiver<Message>, waiting: &AtomicUsize, dropped: &AtomicU64) {
     let mut status: Option<Status> = None;
     let mut drawn = false;
     let mut buffer = Vec::new();
@@ -128,10 +133,9 @@ fn write_all(stream: Stream, inbox: &Receiver<Message>, waiting: &AtomicUsize, d
                 // What waits is written at once, up to a bound, so that many short lines cost one call.
                 while let Some(message) = next {
                     match message {
-                        Message::Line(text) => {
-                            waiting.fetch_sub(text.len() + 1, Ordering::Relaxed);
+                        Message::Text(text) => {
+                            waiting.fetch_sub(text.len(), Ordering::Relaxed);
                             buffer.extend_from_slice(text.as_bytes());
-                            buffer.push(b'\n');
                         }
                         Message::Status(text) => status = text.map(|text| Status { text, since: Instant::now() }),
                         Message::Flush(done) => flushed.push(done),
