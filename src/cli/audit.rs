@@ -231,9 +231,18 @@ impl Verify {
         let report = audit::verify(home, |run, event| {
             let state = states.entry(run.clone()).or_default();
             state.apply(event).map_err(|illegal| illegal.to_string())?;
-            if let Phase::Over(_) = state.phase {
+            match state.phase {
+                // It may be taken up again, from where it stands.
+                Phase::Over(Verdict::Halted(_))
+                | Phase::New
+                | Phase::Ready { .. }
+                | Phase::Acting { .. }
+                | Phase::Verifying { .. }
+                | Phase::Failed { .. } => {}
                 // Nothing may follow, and to know that, the phase is enough.
-                *state = State { phase: state.phase, ..State::default() };
+                Phase::Over(Verdict::Completed | Verdict::Undone | Verdict::Abandoned | Verdict::Refused(_)) => {
+                    *state = State { phase: state.phase, ..State::default() }
+                }
             }
             Ok(())
         })
