@@ -791,11 +791,14 @@ impl Machine<'_> {
             let ended = self.end_event(&step.id, attempt, Ending::Interrupted, Duration::ZERO, None, Vec::new());
             events.push(ended);
         }
-        let cause = match self.state.phase {
-            Phase::Failed { .. } => self.cause_of_failure(at),
-            Phase::New | Phase::Ready { .. } | Phase::Acting { .. } | Phase::Verifying { .. } | Phase::Over(_) => {
-                Cause::Interrupted
-            }
+        let cause = match (self.back, self.state.phase) {
+            // An undo that nobody attests was not done: going back did not go all the way.
+            (Some(_), _) => Cause::UndoFailed,
+            (None, Phase::Failed { .. }) => self.cause_of_failure(at),
+            (
+                None,
+                Phase::New | Phase::Ready { .. } | Phase::Acting { .. } | Phase::Verifying { .. } | Phase::Over(_),
+            ) => Cause::Interrupted,
         };
         events.push(self.halt_event(cause, reason, Some(at), Vec::new()));
         Decision { events, effects: vec![Effect::Finish] }
