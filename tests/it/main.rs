@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails it, with its place")]
 
+mod crash;
 mod incident;
 #[path = "../lab/mod.rs"]
 mod lab;
+mod locks;
 mod monit_states;
 mod postgres_states;
 mod quickstart;
@@ -12,3 +14,4 @@ mod runs;
 mod support;
 mod terminal;
 mod tidy;
+mod way_back;

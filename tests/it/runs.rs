@@ -3,17 +3,9 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
-use crate::support::{Scratch, finish, until};
+use crate::support::{Scratch, alive, finish, until};
 
 const HEAD: &str = "interlock: 1\nname: test\n";
-
-/// Whether a process with this argument in its command line is there.
-fn alive(argument: &str) -> bool {
-    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        std::fs::read(entry.path().join("cmdline"))
-            .is_ok_and(|line| line.split(|b| *b == 0).any(|word| word == argument.as_bytes()))
-    })
-}
 
 fn signal(pid: u32, name: &str) {
     assert!(Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap().success());

@@ -102,6 +102,35 @@ impl Scratch {
     }
 }
 
+impl Scratch {
+    /// What the program says of the runs that are not over.
+    pub fn open_runs(&self) -> Vec<serde_json::Value> {
+        let ran = self.interlock(&["status", "--format", "json"]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The id of the one run that is not over.
+    pub fn the_open_run(&self) -> String {
+        let open = self.open_runs();
+        assert_eq!(open.len(), 1, "{open:?}");
+        open[0]["run"].as_str().unwrap().to_owned()
+    }
+
+    /// The lines of a file below the scratch folder.
+    pub fn lines(&self, name: &str) -> Vec<String> {
+        self.read(name).lines().map(str::to_owned).collect()
+    }
+}
+
+/// Whether a process with this argument in its command line is there.
+pub fn alive(argument: &str) -> bool {
+    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        std::fs::read(entry.path().join("cmdline"))
+            .is_ok_and(|line| line.split(|b| *b == 0).any(|word| word == argument.as_bytes()))
+    })
+}
+
 /// Waits for the end, but not for ever; what it writes is read meanwhile.
 pub fn finish(mut child: Child) -> Ran {
     let read = |mut from: Box<dyn std::io::Read + Send>| {
