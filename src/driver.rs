@@ -28,7 +28,7 @@ use crate::driver::looker::{Job, Looked, Looker};
 use crate::exec::containment::Containment;
 use crate::exec::process::{Control, Ended, OnOutput};
 use crate::exec::program::Programs;
-use crate::history::event::{AnsweredBy, Ending, Event, Program, Question, Sight};
+use crate::history::event::{AnsweredBy, Ending, Event, Program, Question, Sight, Way};
 use crate::history::state::{Phase, State, Verdict};
 use crate::id::{Digest, Fact, RunId, StepId};
 use crate::machine::answer::{Judgement, judge, what_to_type};
@@ -94,6 +94,9 @@ pub enum DriverError {
     /// The plan could not be kept beside the log; nothing was started.
     #[error("{0}; nothing was started")]
     Plan(String),
+    /// What the run left running when it died could not be ended; nothing was started.
+    #[error("{0}; nothing was started")]
+    Left(String),
     /// The watches could not be set up; nothing was started.
     #[error("facts cannot be watched on this machine: {0}; nothing was started")]
     Watches(std::io::Error),
@@ -154,6 +157,11 @@ pub fn carry_out(
     let (sender, inbox) = channel();
     let guard = Guard::default();
     let containment = Containment::detect(run.id.as_str());
+    let mut run = run;
+    if let Beginning::Again(state, resumption) = &mut run.beginning {
+        resumption.ended = launch::end_left(&containment, state).map_err(DriverError::Left)?;
+    }
+    let run = run;
     let facts = Arc::new(watch(&run.procedure, &guard, &sender).map_err(DriverError::Watches)?);
     let looker = {
         let sender = sender.clone();
@@ -489,10 +497,8 @@ impl Driver {
         };
         let step = &self.procedure().steps()[step];
         let timeout = step.timeout;
-        let name = match &self.back {
-            Some(_) => format!("{}-undo-{attempt}", step.id),
-            None => format!("{}-{attempt}", step.id),
-        };
+        let way = if self.back.is_some() { Way::Back } else { Way::Forward };
+        let name = launch::attempt_name(&step.id, way, attempt);
         let folder = self.run.home.run(&self.run.id);
         let ends = launch::Ends { on_output: self.output_sink(), on_end: self.end_sink() };
         let (containment, masks) = (&self.containment, self.secrets.masks());

@@ -9,7 +9,7 @@ use crate::cli::failure::{Failure, put, say};
 use crate::cli::run::{answer, carry, people};
 use crate::cli::{Format, Global, place};
 use crate::diagnostic::escape::escape_line;
-use crate::driver::launch::Secrets;
+use crate::driver::launch::{Secrets, end_left};
 use crate::driver::locks::{Alive, Claim, LockError, Locks};
 use crate::driver::{self, Beginning};
 use crate::exec::containment::Containment;
@@ -371,7 +371,8 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         LockError::Machine { .. } => Failure::Internal(error.to_string()),
     })?;
     let log = Log::open(&home, who).map_err(|error| Failure::Internal(error.to_string()))?;
-    let resumption = Resumption { purpose: again.purpose, taken_over };
+    // What is left of the step in doubt is ended when the run is set up.
+    let resumption = Resumption { purpose: again.purpose, taken_over, ended: Vec::new() };
     let run = driver::Run {
         id: open.run,
         procedure: Arc::new(procedure),
@@ -417,8 +418,13 @@ impl Abandon {
         let (open, alive) = find(&home, &self.run)?;
         may_take_over(&open, &who, self.takeover.take_over, Some(&self.reason))?;
         let mut log = Log::open(&home, who).map_err(|error| Failure::Internal(error.to_string()))?;
-        // What the dead run left running in its containment ends with this.
-        drop(Containment::detect(open.run.as_str()));
+        // What the dead run left running in its containment ends with the containment; what is not in it is looked for.
+        let containment = Containment::detect(open.run.as_str());
+        let ended = end_left(&containment, &open.state).map_err(Failure::Internal)?;
+        drop(containment);
+        if !ended.is_empty() {
+            say(&format!("still running from before, and ended: {}", ended.join(", ")));
+        }
         let event = Event::RunAbandoned { reason: clip(&self.reason, 8192), in_doubt: open.in_doubt().cloned() };
         log.append(&[Draft { run: Some(&open.run), event: &event }])
             .map_err(|error| Failure::Internal(error.to_string()))?;

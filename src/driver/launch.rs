@@ -10,11 +10,12 @@ use crate::exec::capture::{CapturedEnding, run_captured};
 use crate::exec::command::{Command, Stdin, User};
 use crate::exec::containment::Containment;
 use crate::exec::mask;
-use crate::exec::process::{self, Control, Ended, Exit, OnOutput, OutputPlan, Running};
+use crate::exec::process::{self, Control, Ended, Exit, Leftover, OnOutput, OutputPlan, Running};
 use crate::exec::program::{PATH, Programs};
 use crate::exec::transcript::TranscriptPlan;
-use crate::history::event::{Ending, Output, Program};
-use crate::id::{Digest, RunId};
+use crate::history::event::{Ending, Output, Program, Way};
+use crate::history::state::{State, StepStatus};
+use crate::id::{Digest, RunId, StepId};
 use crate::machine::People;
 use crate::plan::{Plan, Procedure};
 use crate::runbook::model::{Action, Leftovers, SecretSource, Setting, Text};
@@ -221,6 +222,41 @@ fn rendered(plan: &Plan, text: &Text, secrets: &Secrets) -> Result<String, Strin
             render_secret(template, &plan.params, &secrets.values).map_err(|error| error.to_string())
         }
     }
+}
+
+/// The name of an attempt: of its control group, its mark, and its files.
+pub fn attempt_name(step: &StepId, way: Way, attempt: u32) -> String {
+    match way {
+        Way::Forward => format!("{step}-{attempt}"),
+        Way::Back => format!("{step}-undo-{attempt}"),
+    }
+}
+
+/// Ends what a run that died has left running of the step that was open, and names it.
+///
+/// # Errors
+/// Something of it could not be ended, in words.
+pub fn end_left(containment: &Containment, state: &State) -> Result<Vec<String>, String> {
+    let (inner, way) = state.back.as_deref().map_or((state, Way::Forward), |back| (back, Way::Back));
+    let Some(open) = inner.steps.last().filter(|step| step.attempts > 0) else { return Ok(Vec::new()) };
+    if !matches!(open.status, StepStatus::Open | StepStatus::InDoubt) {
+        return Ok(Vec::new());
+    }
+    let name = attempt_name(&open.id, way, open.attempts);
+    let (ended, left) = containment
+        .end_left_by(&name)
+        .map_err(|error| format!("what step `{}` left running cannot be looked for: {error}", open.id))?;
+    let named = |all: &[Leftover]| -> Vec<String> {
+        all.iter().take(NAMED).map(|process| format!("{} {}", process.pid, process.name)).collect()
+    };
+    if left.is_empty() {
+        return Ok(named(&ended));
+    }
+    Err(format!(
+        "step `{}` was in flight when the run died, and SIGKILL does not end what is left of it: {}; end it first",
+        open.id,
+        named(&left).join(", ")
+    ))
 }
 
 /// What a step is told about its output and its end.

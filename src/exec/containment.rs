@@ -13,9 +13,10 @@ use std::time::Duration;
 use crate::exec::cgroup::{self, Cgroup};
 use crate::exec::crew::Crew;
 use crate::exec::guardian::Guardian;
+use crate::exec::process::Leftover;
 use crate::exec::spawn::{self, Killability};
 use crate::exec::tree::{Leaf, Tree, WayIn};
-use crate::exec::walk::{Family, Strays, WalkTree};
+use crate::exec::walk::{self, Family, Strays, WalkTree};
 
 /// How the processes of one run are contained. Dropping it ends what is left in the run's own control group and removes
 /// the group.
@@ -98,6 +99,16 @@ impl Containment {
             }
             Tier::Walk { family, .. } => Ok(Tree::Walk(WalkTree::new(Arc::clone(family), self.mark(name), strays))),
         }
+    }
+
+    /// Ends what a program that was killed has left of an attempt of this run: the first list was ended, the second could not be.
+    /// What an earlier step had let go as a service belongs to another attempt and is left alone.
+    ///
+    /// # Errors
+    /// The process table cannot be read.
+    pub fn end_left_by(&self, name: &str) -> io::Result<(Vec<Leftover>, Vec<Leftover>)> {
+        let named = |all: Vec<(u32, String)>| all.into_iter().map(|(pid, name)| Leftover { pid, name }).collect();
+        walk::end_marked(&self.mark(name)).map(|(ended, left)| (named(ended), named(left)))
     }
 
     /// The mark in the environment of an attempt's processes.

@@ -371,6 +371,38 @@ fn add_descendants<'a>(all: &[&'a Stat], inside: &mut BTreeMap<u32, &'a Stat>) {
     }
 }
 
+/// Processes by pid and name.
+type Named = Vec<(u32, String)>;
+
+/// Ends every process that carries this mark: what a program that was killed has left of an attempt. They are stopped first,
+/// until none is new, so that none is born while they are killed. Gives back whom it ended, and whom it could not end.
+pub(super) fn end_marked(mark: &str) -> io::Result<(Named, Named)> {
+    let marked = || -> io::Result<Vec<Stat>> {
+        let all = scan()?;
+        Ok(all.into_iter().filter(|stat| !stat.is_ended() && mark_of(stat.pid).as_deref() == Some(mark)).collect())
+    };
+    let named = |all: &[Stat]| all.iter().map(|stat| (stat.pid, stat.name.clone())).collect();
+    let mut known = marked()?;
+    for _ in 0..100 {
+        known.iter().for_each(|stat| stat.signal(Signal::STOP));
+        let now = marked()?;
+        if now.iter().all(|stat| known.iter().any(|other| other.identity() == stat.identity())) {
+            break;
+        }
+        known = now;
+    }
+    let ended = named(&known);
+    for _ in 0..100 {
+        known.iter().for_each(|stat| stat.signal(Signal::KILL));
+        known = marked()?;
+        if known.is_empty() {
+            break;
+        }
+        sleep(Duration::from_millis(2));
+    }
+    Ok((ended, named(&known)))
+}
+
 /// The mark in a process's environment, if it has one and we may read it.
 fn mark_of(pid: u32) -> Option<String> {
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;

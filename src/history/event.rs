@@ -419,6 +419,9 @@ pub enum Event {
         /// Why another person than the one before took it over.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         taken_over: Option<String>,
+        /// Processes of the step in doubt that were still there and were ended, each as `<pid> <name>`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        ended: Vec<String>,
     },
     /// Every step that was done or begun was taken back.
     RunUndone {

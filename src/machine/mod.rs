@@ -103,6 +103,8 @@ pub struct Resumption {
     pub purpose: Purpose,
     /// Why another person takes it over.
     pub taken_over: Option<String>,
+    /// Processes of the step in doubt that were still there and were ended.
+    pub ended: Vec<String>,
 }
 
 /// Who can answer the questions of a run.
@@ -448,6 +450,7 @@ impl Machine<'_> {
             watching: opening.watching,
             program: opening.program,
             taken_over: resumption.taken_over,
+            ended: resumption.ended,
         }];
         events.extend(announcements(opening.watched));
         // What follows is decided on the state after that event.

@@ -276,7 +276,7 @@ impl Rehearsed {
         }
         read.order.clone_from(&self.state.order);
         self.state = read;
-        self.feed(Input::Resume(opening(), Resumption { purpose, taken_over: None }))
+        self.feed(Input::Resume(opening(), Resumption { purpose, taken_over: None, ended: Vec::new() }))
     }
 
     fn is_over(&self) -> bool {

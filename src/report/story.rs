@@ -127,13 +127,19 @@ impl Teller {
                     format!("      {steps} steps are taken back, the last first{kept}"),
                 ]
             }
-            Event::RunResumed { containment, taken_over, .. } => {
+            Event::RunResumed { containment, taken_over, ended, .. } => {
                 let mut lines = vec![format!(
                     "taken up again on {}, by {}",
                     escape_line(&entry.who.host),
                     escape_line(&by_whom(&entry.who))
                 )];
                 lines.push(format!("      contained by {}", escape_line(containment)));
+                if !ended.is_empty() {
+                    lines.push(format!(
+                        "      still running from before, and ended: {}",
+                        escape_line(&ended.join(", "))
+                    ));
+                }
                 if let Some(reason) = taken_over {
                     lines.push(format!("      taken over from another person: {}", escape_line(reason)));
                 }

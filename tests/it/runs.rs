@@ -371,7 +371,7 @@ fn a_step_has_a_clean_environment_and_nothing_on_its_input() {
 fn a_runbook_with_mistakes_names_them_all_and_starts_nothing() {
     let scratch = Scratch::new();
     let ran = scratch.run(
-        &format!("{HEAD}steps:\n  - id: a\n    rum: [\"true\"]\n  - id: b\n    script: touch {}/ran\n    timeout: 5\n    undo: {{run: [\"true\"]}}\n", scratch.path().display()),
+        &format!("{HEAD}steps:\n  - id: a\n    rum: [\"true\"]\n  - id: b\n    script: touch {}/ran\n    timeout: 5\n    override: never\n", scratch.path().display()),
         &[],
     );
     assert_eq!(ran.code, 2);
@@ -421,23 +421,22 @@ fn p08_a_changed_entry_is_found_and_named() {
     assert_eq!(again.code, 1, "{}", again.stderr);
 }
 
-#[test]
-fn an_ordinary_user_can_run_what_needs_no_privilege() {
-    let scratch = Scratch::new();
+/// The program and a folder for an ordinary user, where both can be reached.
+fn as_nobody(scratch: &Scratch) -> (std::path::PathBuf, std::path::PathBuf) {
     let open = scratch.path().join("open");
     std::fs::create_dir(&open).unwrap();
     std::os::unix::fs::chown(&open, Some(65534), Some(65534)).unwrap();
     std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    // The built program may lie where the user cannot reach it.
     let program = scratch.path().join("interlock");
     std::fs::copy(env!("CARGO_BIN_EXE_interlock"), &program).unwrap();
-    let runbook = scratch.write(
-        "runbook.yaml",
-        &format!("{HEAD}systems: {{f: {{states: {{there: {{file: {{path: {0}/flag, state: present}}}}}}}}}}\nsteps:\n  - {{id: a, run: [touch, {0}/flag], ensures: [f there]}}\n  - {{id: b, run: [\"true\"], requires: [f there]}}\n", open.display()),
-    );
+    (program, open)
+}
+
+fn nobody(program: &std::path::Path, open: &std::path::Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(program);
     command
-        .args(["run", runbook.to_str().unwrap(), "--home"])
+        .args(arguments)
+        .arg("--home")
         .arg(open.join("home"))
         .uid(65534)
         .gid(65534)
@@ -445,6 +444,47 @@ fn an_ordinary_user_can_run_what_needs_no_privilege() {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn p07_without_control_groups_what_a_killed_run_left_is_ended_before_it_goes_on() {
+    let scratch = Scratch::new();
+    let (program, open) = as_nobody(&scratch);
+    let dir = open.display().to_string();
+    let mark = format!("{dir}-left");
+    let runbook = scratch.write(
+        "runbook.yaml",
+        &format!(
+            "{HEAD}steps:\n  - id: a\n    script: |\n      setsid sh -c 'while :; do echo x >> {dir}/log; sleep 0.01; done' {mark} &\n      while ! test -e {dir}/go; do sleep 0.01; done\n      kill $!\n"
+        ),
+    );
+    let mut child = nobody(&program, &open, &["run", runbook.to_str().unwrap()]).spawn().unwrap();
+    until("the step's child works", || alive(&mark) && scratch.read("open/log").len() > 4);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    scratch.write("open/go", "");
+    assert!(alive(&mark), "without a control group a grandchild goes on until the run is taken up");
+    let status = finish(nobody(&program, &open, &["status", "--format", "json"]).spawn().unwrap());
+    let open_run: serde_json::Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!((open_run["state"].as_str(), open_run["doubt"].as_str()), (Some("died"), Some("a")), "{open_run}");
+    let run = open_run["run"].as_str().unwrap();
+    let ran = finish(nobody(&program, &open, &["resume", run, "--decide", "a=retry"]).spawn().unwrap());
+    assert!(ran.stderr.contains("still running from before, and ended:"), "{}", ran.stderr);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(!alive(&mark));
+}
+
+#[test]
+fn an_ordinary_user_can_run_what_needs_no_privilege() {
+    let scratch = Scratch::new();
+    // The built program may lie where the user cannot reach it.
+    let (program, open) = as_nobody(&scratch);
+    let runbook = scratch.write(
+        "runbook.yaml",
+        &format!("{HEAD}systems: {{f: {{states: {{there: {{file: {{path: {0}/flag, state: present}}}}}}}}}}\nsteps:\n  - {{id: a, run: [touch, {0}/flag], ensures: [f there]}}\n  - {{id: b, run: [\"true\"], requires: [f there]}}\n", open.display()),
+    );
+    let mut command = nobody(&program, &open, &["run", runbook.to_str().unwrap()]);
     let ran = finish(command.spawn().unwrap());
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(ran.stderr.contains("weaker"), "what cannot be contained is said: {}", ran.stderr);

@@ -71,7 +71,13 @@ fn all() -> Vec<Event> {
         Event::StepNotApplicable { step: step(), expression: text(), values: [(text(), text())].into() },
         Event::StepRetried { step: step(), by: DecidedBy::Rule, pause_millis: 1 },
         Event::UndoBegan { by: DecidedBy::Person, reason: text(), steps: 1, kept: 2 },
-        Event::RunResumed { containment: text(), watching: text(), program: text(), taken_over: Some(text()) },
+        Event::RunResumed {
+            containment: text(),
+            watching: text(),
+            program: text(),
+            taken_over: Some(text()),
+            ended: vec![text()],
+        },
         Event::RunUndone { undone: 1, kept: 2 },
         Event::RunAbandoned { reason: text(), in_doubt: Some(step()) },
     ];
