@@ -1,0 +1,373 @@
+//! How a run opens and goes from step to step, while all is well.
+
+use std::time::Duration;
+
+use crate::history::event::{Cause, Ending, Event, Output, Program, Question, Sight, Verdict, clip};
+use crate::history::state::{Phase, Resumed, StepStatus};
+use crate::id::Fact;
+use crate::machine::answer::{Judgement, judge};
+use crate::machine::entries::{announcements, bounded, micros};
+use crate::machine::trouble::{setting_of, trouble_of};
+use crate::machine::{BackProcedure, Decision, Effect, Establish, Machine, Opening, Pace, People};
+use crate::plan::action_in_words;
+use crate::runbook::holds::HoldStart;
+use crate::runbook::model::{Action, Confirm, IfEnsured, Leftovers, Step, WayBack};
+
+impl Machine<'_> {
+    pub(super) fn open(&self, opening: Opening) -> Decision {
+        let plan = &self.procedure.plan;
+        let runbook = &plan.runbook;
+        if let Some(reason) = self.missing_answers() {
+            let refused = Event::RunRefused {
+                runbook: runbook.name.clone(),
+                plan: opening.plan,
+                cause: Cause::PersonNeeded,
+                reason,
+                seen: Vec::new(),
+            };
+            return Decision { events: vec![refused], effects: vec![Effect::Finish] };
+        }
+        let mut events = vec![Event::RunOpened {
+            runbook: runbook.name.clone(),
+            title: runbook.title.clone(),
+            labels: runbook.labels.clone(),
+            source: plan.source.clone(),
+            plan: opening.plan,
+            steps: runbook.steps.len(),
+            locks: opening.locks,
+            containment: opening.containment,
+            watching: opening.watching,
+            program: opening.program,
+        }];
+        events.extend(announcements(opening.watched));
+        let mut decision = self.begin(0);
+        events.append(&mut decision.events);
+        Decision { events, effects: decision.effects }
+    }
+
+    /// What is missing for a run that nobody watches: every manual step and confirmation needs its answer beforehand.
+    pub(super) fn missing_answers(&self) -> Option<String> {
+        let People::Nobody(answers) = &self.settings.people else { return None };
+        if self.settings.pace == Pace::StepByStep {
+            return Some("`--step` asks before each step, and there is no terminal".to_owned());
+        }
+        let mut missing = Vec::new();
+        for step in self.procedure.steps() {
+            if !step.is_applicable() {
+                continue;
+            }
+            if let Some(confirm) = confirmation_of(step) {
+                match answers.confirm.get(&step.id) {
+                    Some(words) if judge(Question::Confirm, Some(&confirm.expect), words) == Judgement::Accepted => {}
+                    Some(_) => missing.push(format!("--confirm {}=… is not the expected answer", step.id)),
+                    None => missing.push(format!("--confirm {}=…", step.id)),
+                }
+            }
+            if matches!(step.action, Action::Manual(_)) && answers.attest.get(&step.id).is_none_or(String::is_empty) {
+                missing.push(format!("--attest {}=…", step.id));
+            }
+        }
+        (!missing.is_empty()).then(|| {
+            format!("a person is needed and there is no terminal; on the command line: {}", missing.join(", "))
+        })
+    }
+
+    /// The step with this index is next: look at its facts. A step that is not applicable is passed over with its reason; if
+    /// none is left the run is complete.
+    pub(super) fn begin(&self, next: usize) -> Decision {
+        let establish = match self.whole.resumed {
+            // After a halt nothing is held any more.
+            Resumed::JustNow => Establish::Everything,
+            Resumed::No => Establish::WhatBegins,
+        };
+        self.begin_with(next, &establish)
+    }
+
+    pub(super) fn begin_with(&self, next: usize, establish: &Establish) -> Decision {
+        let steps = self.procedure.steps();
+        let mut events = Vec::new();
+        let mut next = next;
+        while let Some(when) = steps.get(next).filter(|step| !step.is_applicable()).and_then(|step| step.when.as_ref())
+        {
+            events.push(Event::StepNotApplicable {
+                step: steps[next].id.clone(),
+                expression: clip(&when.expression, 4096),
+                values: when.values.iter().map(|(name, value)| (name.clone(), clip(value, 1024))).collect(),
+            });
+            next += 1;
+        }
+        let Some(step) = steps.get(next) else {
+            let mut decision = self.complete();
+            events.append(&mut decision.events);
+            return Decision { events, effects: decision.effects };
+        };
+        let hold = match establish {
+            Establish::Everything => self.holds_at(next),
+            Establish::WhatBegins => self.holds_from(|from| match from {
+                HoldStart::Opening => next == 0,
+                HoldStart::Before(at) => at == next,
+                HoldStart::After(_) => false,
+            }),
+            Establish::Nothing => Vec::new(),
+        };
+        let ensures = match step.if_ensured {
+            IfEnsured::Pass => step.ensures.clone(),
+            IfEnsured::Run => Vec::new(),
+        };
+        let mut requires = self.procedure.required_by(next);
+        let also_held: Vec<Fact> = hold.iter().filter(|fact| !requires.contains(fact)).cloned().collect();
+        requires.extend(also_held);
+        Decision { events, effects: vec![Effect::Prepare { step: next, requires, hold, ensures }] }
+    }
+
+    pub(super) fn complete(&self) -> Decision {
+        if let Some(back) = self.back {
+            return self.all_taken_back(back);
+        }
+        // The event of the last step is not folded in yet when this is asked; it counts as done here.
+        let already = self.state.steps.iter().filter(|step| step.status == StepStatus::Already).count();
+        let not_applicable = self.procedure.steps().iter().filter(|step| !step.is_applicable()).count();
+        let done = self.procedure.steps().len() - already - not_applicable;
+        let completed = Event::RunCompleted { done, already, not_applicable, micros: micros(self.elapsed) };
+        Decision { events: vec![completed], effects: vec![Effect::Finish] }
+    }
+
+    pub(super) fn all_taken_back(&self, back: &BackProcedure) -> Decision {
+        let undone = self.procedure.steps().len();
+        match &back.ends_at {
+            None => {
+                Decision { events: vec![Event::RunUndone { undone, kept: back.kept }], effects: vec![Effect::Finish] }
+            }
+            Some(step) => {
+                let reason = format!("step `{step}` is irreversible, so nothing in front of it was taken back");
+                let halted =
+                    Event::RunHalted { cause: Cause::UndoFailed, reason, step: Some(step.clone()), seen: Vec::new() };
+                Decision { events: vec![halted], effects: vec![Effect::Finish] }
+            }
+        }
+    }
+
+    pub(super) fn prepared(
+        &self,
+        requires: Vec<Sight>,
+        ensures: Vec<Sight>,
+        program: Result<Option<Program>, String>,
+    ) -> Decision {
+        let Phase::Ready { next } = self.state.phase else { return Decision::default() };
+        let Some(step) = self.procedure.steps().get(next) else { return Decision::default() };
+        if self.state.stopping.is_some() {
+            return Decision::default();
+        }
+        if requires.iter().any(|sight| sight.verdict != Verdict::Holds) {
+            return self.requirement_missing(next, requires);
+        }
+        if step.if_ensured == IfEnsured::Pass && ensures.iter().all(|sight| sight.verdict == Verdict::Holds) {
+            let hold = self.holds_after(next);
+            if !hold.is_empty() {
+                let facts = step.ensures.clone();
+                return Decision {
+                    events: Vec::new(),
+                    effects: vec![Effect::Await { facts, hold, within: Duration::ZERO }],
+                };
+            }
+            let seen = requires.into_iter().chain(ensures).collect();
+            return self.already(next, seen);
+        }
+        if self.settings.pace == Pace::StepByStep && !self.state.answered.go_on {
+            let ask = format!("Start step `{}`: {}?", step.id, action_in_words(&step.action));
+            return self.ask(step, Question::GoOn, ask, None);
+        }
+        if let Some(confirm) = confirmation_of(step)
+            && !self.state.answered.confirm
+        {
+            return self.ask(step, Question::Confirm, confirm.ask, Some(confirm.expect));
+        }
+        self.intend(next, step, requires, program)
+    }
+
+    pub(super) fn intend(
+        &self,
+        at: usize,
+        step: &Step,
+        requires: Vec<Sight>,
+        program: Result<Option<Program>, String>,
+    ) -> Decision {
+        let attempt = self.state.attempts(at) + 1;
+        let (program, trouble) = match program {
+            Ok(program) => (program, None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let intended = Event::StepIntended {
+            step: step.id.clone(),
+            way: self.way(),
+            attempt,
+            action: clip(&action_in_words(&step.action), 8192),
+            program,
+            requires: bounded(requires),
+        };
+        if let Some(reason) = trouble {
+            let ending = Ending::NotStarted { reason: reason.clone() };
+            let ended = self.end_event(&step.id, attempt, ending, Duration::ZERO, None, Vec::new());
+            let mut decision = self.fail(step, attempt, &reason, Vec::new());
+            decision.events.splice(0..0, [intended, ended]);
+            return decision;
+        }
+        match &step.action {
+            Action::Run(_) | Action::Script(_) => {
+                Decision { events: vec![intended], effects: vec![Effect::Start { step: at, attempt }] }
+            }
+            Action::Wait => {
+                let ended = self.end_event(&step.id, attempt, Ending::NothingToDo, Duration::ZERO, None, Vec::new());
+                let effects = vec![Effect::Await {
+                    facts: step.ensures.clone(),
+                    hold: self.holds_after(at),
+                    within: step.timeout,
+                }];
+                Decision { events: vec![intended, ended], effects }
+            }
+            Action::Manual(task) => {
+                let mut decision = self.ask(step, Question::Manual, task.clone(), None);
+                decision.events.insert(0, intended);
+                decision
+            }
+        }
+    }
+
+    pub(super) fn ask(&self, step: &Step, question: Question, ask: String, expect: Option<String>) -> Decision {
+        let within = match question {
+            Question::Manual => Some(step.timeout),
+            Question::Confirm | Question::GoOn | Question::WhatNext => None,
+        };
+        let effect = Effect::Ask { step: step.id.clone(), question, ask, expect, within };
+        Decision { events: Vec::new(), effects: vec![effect] }
+    }
+
+    pub(super) fn ended(
+        &self,
+        ending: Ending,
+        took: Duration,
+        output: Option<Output>,
+        leftovers: Vec<String>,
+    ) -> Decision {
+        let Phase::Acting { step } = self.state.phase else { return Decision::default() };
+        self.action_over(step, ending, took, output, leftovers)
+    }
+
+    pub(super) fn action_over(
+        &self,
+        at: usize,
+        ending: Ending,
+        took: Duration,
+        output: Option<Output>,
+        leftovers: Vec<String>,
+    ) -> Decision {
+        let step = &self.procedure.steps()[at];
+        let attempt = self.state.attempts(at);
+        let trouble = trouble_of(step, &ending, &leftovers);
+        let ended = self.end_event(&step.id, attempt, ending.clone(), took, output, leftovers);
+        let mut decision = match (&ending, trouble) {
+            (Ending::Stopped, _) => self.after_failure(
+                step,
+                Cause::HoldBroken,
+                format!(
+                    "a fact that step `{}` needs broke while it ran; it was frozen and killed, and is in doubt",
+                    step.id
+                ),
+            ),
+            (Ending::Interrupted, _) => self.halt(
+                Cause::Interrupted,
+                format!("step `{}` was interrupted and ended; it is in doubt", step.id),
+                Some(at),
+            ),
+            (_, Some(reason)) => self.fail(step, attempt, &reason, Vec::new()),
+            (_, None) if step.ensures.is_empty() => self.done(at, Vec::new()),
+            (_, None) => {
+                let effect =
+                    Effect::Await { facts: step.ensures.clone(), hold: self.holds_after(at), within: step.within };
+                Decision { events: Vec::new(), effects: vec![effect] }
+            }
+        };
+        decision.events.insert(0, ended);
+        decision
+    }
+
+    pub(super) fn awaited(&self, ensures: Vec<Sight>) -> Decision {
+        let good = ensures.iter().all(|sight| sight.verdict == Verdict::Holds);
+        match self.state.phase {
+            Phase::Verifying { step } if good => self.done(step, ensures),
+            Phase::Verifying { step } => {
+                let at = &self.procedure.steps()[step];
+                let within = match at.action {
+                    Action::Wait => at.timeout,
+                    Action::Run(_) | Action::Script(_) | Action::Manual(_) => at.within,
+                };
+                let missing: Vec<String> = ensures
+                    .iter()
+                    .filter(|sight| sight.verdict != Verdict::Holds)
+                    .map(|sight| format!("`{}` {}: {}", sight.fact, sight.verdict, sight.evidence))
+                    .collect();
+                let within = crate::runbook::duration::show(within);
+                let reason = format!("what it ensures did not come true within {within}: {}", missing.join("; "));
+                self.fail(at, self.state.attempts(step), &reason, ensures)
+            }
+            Phase::Ready { next } if good => self.already(next, ensures),
+            // It was so a moment ago and is not any more: the step is not passed over, it runs.
+            Phase::Ready { next } => self.begin(next),
+            Phase::New | Phase::Acting { .. } | Phase::Failed { .. } | Phase::Over(_) => Decision::default(),
+        }
+    }
+
+    pub(super) fn done(&self, at: usize, ensures: Vec<Sight>) -> Decision {
+        let step = &self.procedure.steps()[at];
+        let attempt = self.state.attempts(at);
+        let mut decision = self.next_after(
+            at,
+            Event::StepDone { step: step.id.clone(), way: self.way(), attempt, ensures: bounded(ensures) },
+        );
+        if setting_of(&step.action).is_some_and(|setting| setting.leftovers == Leftovers::Service) {
+            decision.effects.insert(0, Effect::LetGo);
+        }
+        decision
+    }
+
+    pub(super) fn already(&self, at: usize, seen: Vec<Sight>) -> Decision {
+        let step = self.procedure.steps()[at].id.clone();
+        let mut decision = self.next_after(at, Event::StepAlready { step, seen: bounded(seen) });
+        // The fold has not seen this step yet when the totals are counted.
+        if let Some(Event::RunCompleted { done, already, .. }) = decision.events.last_mut() {
+            *done -= 1;
+            *already += 1;
+        }
+        decision
+    }
+
+    /// A step ended well: release what it was the last to need, then go on, or halt if something asked for it.
+    pub(super) fn next_after(&self, at: usize, event: Event) -> Decision {
+        let over: Vec<Fact> =
+            self.procedure.holds.iter().filter(|hold| hold.until == at).map(|hold| hold.fact.clone()).collect();
+        let last = at + 1 == self.procedure.steps().len();
+        let mut decision = if self.state.stopping.is_some() && !last {
+            let reason = format!("asked to stop; step `{}` was finished first", self.procedure.steps()[at].id);
+            self.halt(Cause::Interrupted, reason, Some(at + 1))
+        } else {
+            self.begin(at + 1)
+        };
+        decision.events.insert(0, event);
+        if !over.is_empty() {
+            decision.effects.insert(0, Effect::Release(over));
+        }
+        decision
+    }
+}
+
+/// What is asked before a step starts: its own confirmation, or that of a step that cannot be taken back.
+pub(super) fn confirmation_of(step: &Step) -> Option<Confirm> {
+    match (&step.confirm, &step.way_back) {
+        (Some(confirm), _) => Some(confirm.clone()),
+        (None, WayBack::Irreversible) => Some(Confirm {
+            ask: format!("Step `{0}` cannot be taken back. To start it, type its id: {0}", step.id),
+            expect: step.id.to_string(),
+        }),
+        (None, WayBack::None | WayBack::Undo(_)) => None,
+    }
+}
