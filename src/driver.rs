@@ -121,6 +121,8 @@ struct Driver {
     log: Log,
     display: Display,
     pending: Vec<Event>,
+    /// Since when the first of them waits.
+    pending_since: Option<Instant>,
     inbox: Receiver<Message>,
     sender: Sender<Message>,
     guard: Guard,
@@ -194,6 +196,7 @@ pub fn carry_out(
         log,
         display,
         pending: Vec::new(),
+        pending_since: None,
         inbox,
         sender,
         guard,
@@ -280,7 +283,12 @@ impl Driver {
     /// Waits for a message. None if something else was to be done first, and was.
     fn next(&mut self) -> Result<Option<Message>, LogError> {
         let time_is_up = self.time_is_up;
-        let gather = (!self.pending.is_empty()).then(|| Instant::now() + GATHER);
+        let gather = self.pending_since.map(|since| since + GATHER);
+        if gather.is_some_and(|until| until <= Instant::now()) {
+            // Whatever else keeps coming in, an entry does not wait longer.
+            self.sync()?;
+            return Ok(None);
+        }
         let until = [time_is_up, gather].into_iter().flatten().min();
         let message = match until {
             Some(until) => self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())),
@@ -314,7 +322,7 @@ impl Driver {
                 self.halted_at.clone_from(step);
             }
         }
-        self.pending.extend(events);
+        self.pend(events);
         let starts =
             opening || effects.iter().any(|effect| matches!(effect, Effect::Start { .. } | Effect::Ask { .. }));
         let stops = |effect: &Effect| matches!(effect, Effect::Kill(_) | Effect::Terminate(_) | Effect::Withdraw);
@@ -328,6 +336,14 @@ impl Driver {
             self.perform(effect)?;
         }
         Ok(())
+    }
+
+    /// Gathers entries for the next sync.
+    fn pend(&mut self, events: Vec<Event>) {
+        if !events.is_empty() {
+            self.pending_since.get_or_insert_with(Instant::now);
+            self.pending.extend(events);
+        }
     }
 
     /// Makes everything recorded so far durable, and shows it.
@@ -344,6 +360,7 @@ impl Driver {
             recorded => recorded?,
         };
         self.pending.clear();
+        self.pending_since = None;
         self.display.entries(&recorded);
         Ok(())
     }
@@ -354,14 +371,21 @@ impl Driver {
             matches!(event, Event::StepIntended { .. } | Event::RunOpened { .. } | Event::RunResumed { .. })
         };
         let happened = self.pending.iter().position(begins).unwrap_or(self.pending.len());
-        let drafts: Vec<Draft<'_>> =
-            self.pending[..happened].iter().map(|event| Draft { run: Some(&self.run.id), event }).collect();
-        if !drafts.is_empty() {
-            self.log.append_closing(&drafts)?;
+        if happened > 0 {
+            let drafts: Vec<Draft<'_>> =
+                self.pending[..happened].iter().map(|event| Draft { run: Some(&self.run.id), event }).collect();
+            let recorded = self.log.append_closing(&drafts)?;
+            self.pending.drain(..happened);
+            self.display.entries(&recorded);
         }
         let drafts: Vec<Draft<'_>> =
-            self.pending[happened..].iter().map(|event| Draft { run: Some(&self.run.id), event }).collect();
-        self.log.append(&drafts).map(|_| ())
+            self.pending.iter().map(|event| Draft { run: Some(&self.run.id), event }).collect();
+        if !drafts.is_empty() {
+            self.log.append(&drafts)?;
+        }
+        self.pending.clear();
+        self.pending_since = None;
+        Ok(())
     }
 
     /// Does what stops something; never waits for the log.
@@ -468,7 +492,7 @@ impl Driver {
         for (name, command) in self.secrets.commands_for(&action) {
             let event = Event::SecretAsked { name: name.clone(), command };
             self.state.apply(&event).expect("a secret may be asked for in an open run");
-            self.pending.push(event);
+            self.pend(vec![event]);
             self.sync()?;
             if let Err(reason) = self.secrets.run_command(&self.programs, &name) {
                 return Ok(Err(reason));

@@ -111,7 +111,12 @@ fn event(name: &str, data: &RawValue) -> Result<Event, String> {
     if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
         return Err(format!("`{}` is not the name of an event", plain(name)));
     }
-    let wrong = |error: serde_json::Error| format!("event `{name}`: {}", plain(&error.to_string()));
+    let wrong = |error: serde_json::Error| {
+        let message = error.to_string();
+        // What else the parser would have taken is no help to who reads a log.
+        let message = message.split(", expected one of").next().unwrap_or_default();
+        format!("event `{name}`: {}", plain(message))
+    };
     serde_json::from_str::<Unique>(data.get()).map_err(wrong)?;
     serde_json::from_str(&format!("{{\"event\":\"{name}\",\"data\":{}}}", data.get())).map_err(wrong)
 }

@@ -13,7 +13,6 @@
 //! [`Log`] writes, [`read`] follows the chain and yields entries, [`verify()`] recomputes everything and names every
 //! finding. Reading and verifying share the code that splits and decodes lines, and nothing with what writes them.
 
-mod clip;
 mod error;
 mod home;
 mod line;
@@ -31,7 +30,6 @@ mod who;
 #[cfg(test)]
 mod tests;
 
-pub use clip::clip;
 pub use error::LogError;
 pub use home::Home;
 pub use line::{FIRST_PREV, MAX_LINE};

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, IsTerminal as _};
 use std::path::Path;
 
-use super::clip;
+use crate::history::clip::clip;
 use crate::history::entry::Who;
 
 /// The most bytes kept of a text that came from outside.
@@ -26,7 +26,7 @@ impl Who {
             user: fs::read("/etc/passwd").ok().and_then(|text| user_name(&String::from_utf8_lossy(&text), uid)),
             login_uid: login_uid(Path::new("/proc/self/loginuid"))?,
             sudo_user: from_environment("SUDO_USER"),
-            host: clip(&rustix::system::uname().nodename().to_string_lossy(), MOST).into_owned(),
+            host: clip(&rustix::system::uname().nodename().to_string_lossy(), MOST),
             terminal: terminal(),
             ssh: from_environment("SSH_CONNECTION"),
             pid: std::process::id(),
@@ -41,7 +41,7 @@ fn user_name(passwd: &str, uid: u32) -> Option<String> {
         let mut fields = line.split(':');
         let name = fields.next().filter(|name| !name.is_empty() && !name.starts_with('#'))?;
         let number: u32 = fields.nth(1)?.parse().ok()?;
-        (number == uid).then(|| clip(name, MOST).into_owned())
+        (number == uid).then(|| clip(name, MOST))
     })
 }
 
@@ -60,7 +60,7 @@ fn login_uid(path: &Path) -> io::Result<Option<u32>> {
 
 fn from_environment(name: &str) -> Option<String> {
     let text = std::env::var_os(name)?;
-    Some(clip(&text.to_string_lossy(), MOST).into_owned()).filter(|text| !text.is_empty())
+    Some(clip(&text.to_string_lossy(), MOST)).filter(|text| !text.is_empty())
 }
 
 /// The terminal on standard input.
@@ -69,7 +69,7 @@ fn terminal() -> Option<String> {
         return None;
     }
     let path = fs::read_link("/proc/self/fd/0").ok()?;
-    Some(clip(&path.to_string_lossy(), MOST).into_owned())
+    Some(clip(&path.to_string_lossy(), MOST))
 }
 
 #[cfg(test)]

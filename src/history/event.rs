@@ -475,15 +475,6 @@ pub struct Program {
     pub digest: Digest,
 }
 
-/// Shortens a text that goes into an entry to this many bytes, and says so at its end. An entry has at most 60 KiB.
-pub fn clip(text: &str, limit: usize) -> String {
-    if text.len() <= limit {
-        return text.to_owned();
-    }
-    let end = (0..=limit).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    format!("{}… (cut: {} bytes in all)", &text[..end], text.len())
-}
-
 impl Cause {
     /// The exit code of a program that ends for this cause.
     pub fn exit_code(self) -> u8 {

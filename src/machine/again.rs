@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::history::event::{Cause, DecidedBy, Event, clip};
+use crate::history::clip::clip;
+use crate::history::event::{Cause, DecidedBy, Event};
 use crate::history::state::{Phase, StepStatus};
 use crate::id::Fact;
 use crate::machine::entries::announcements;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::history::event::{AnsweredBy, Cause, DecidedBy, Ending, Event, Question, clip};
+use crate::history::clip::clip;
+use crate::history::event::{AnsweredBy, Cause, DecidedBy, Ending, Event, Question};
 use crate::history::state::{Phase, StepStatus, Stopping};
 use crate::machine::answer::{Judgement, judge};
 use crate::machine::steps::confirmation_of;

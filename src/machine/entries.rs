@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::history::event::{Ending, Event, Output, Sight, WatchedFact, clip};
+use crate::history::clip::clip;
+use crate::history::event::{Ending, Event, Output, Sight, WatchedFact};
 use crate::id::StepId;
 use crate::machine::Machine;
 

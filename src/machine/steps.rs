@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::history::event::{Cause, Ending, Event, Output, Program, Question, Sight, Verdict, clip};
+use crate::history::clip::clip;
+use crate::history::event::{Cause, Ending, Event, Output, Program, Question, Sight, Verdict};
 use crate::history::state::{Phase, Resumed, StepStatus};
 use crate::id::Fact;
 use crate::machine::answer::{Judgement, judge};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::history::event::{Cause, DecidedBy, Ending, Event, Sight, Verdict, clip};
+use crate::history::clip::clip;
+use crate::history::event::{Cause, DecidedBy, Ending, Event, Sight, Verdict};
 use crate::history::state::{Phase, Resumed, Stopping};
 use crate::machine::entries::{bounded, micros};
 use crate::machine::{Break, Decision, Effect, Machine, People, StopSignal};

@@ -62,6 +62,43 @@ fn p01_a_home_that_cannot_be_written_stops_the_run_before_anything_starts() {
     assert!(!scratch.path().join("ran").exists());
 }
 
+/// A small file system of its own; gone with its guard.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn at(path: std::path::PathBuf) -> Self {
+        std::fs::create_dir(&path).unwrap();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=1100k,mode=700", "none"]).arg(&path).status();
+        assert!(mounted.unwrap().success(), "a small file system can be mounted (this needs root)");
+        Self(path)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn p01_a_full_disk_stops_the_run_and_what_was_done_is_still_recorded() {
+    let scratch = Scratch::new();
+    let _disk = SmallDisk::at(scratch.home());
+    let mut runbook = format!("{HEAD}steps:\n");
+    for step in 0..1500 {
+        runbook.push_str(&format!("  - {{id: s{step}, script: echo >> {}/done}}\n", scratch.path().display()));
+    }
+    let ran = scratch.run(&runbook, &[]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    let executed = scratch.read("done").lines().count();
+    assert!((100..1500).contains(&executed), "the disk was full in the middle, after {executed} steps");
+    let count = |name: &str| scratch.events().iter().filter(|event| *event == name).count();
+    assert_eq!(count("step_intended"), executed, "no step ran that was not announced");
+    assert_eq!(count("step_done"), executed, "what was done is recorded in the room that is kept for it");
+    assert_eq!(scratch.interlock(&["audit", "verify"]).code, 0);
+}
+
 #[test]
 fn p02_nothing_of_a_step_runs_while_its_fact_does_not_hold() {
     let scratch = Scratch::new();

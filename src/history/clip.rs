@@ -1,6 +1,4 @@
-//! Cutting texts, so that an entry keeps within [`MAX_LINE`](super::MAX_LINE).
-
-use std::borrow::Cow;
+//! Cutting texts, so that an entry keeps within 60 KiB.
 
 /// The text, cut so that it takes at most `limit` bytes as it stands in the log (JSON escapes included, the quotes
 /// around it not). A cut text ends with how many of its bytes were left out, so that nobody takes it for the whole.
@@ -9,12 +7,12 @@ use std::borrow::Cow;
 /// limit too small for the mark itself gives the mark alone.
 ///
 /// ```
-/// assert_eq!(interlock::audit::clip("all of it", 100), "all of it");
-/// assert_eq!(interlock::audit::clip(&"x".repeat(100), 50), format!("{} [cut: 76 bytes left out]", "x".repeat(24)));
+/// assert_eq!(interlock::history::clip::clip("all of it", 100), "all of it");
+/// assert_eq!(interlock::history::clip::clip(&"x".repeat(100), 50), format!("{} [cut: 76 bytes left out]", "x".repeat(24)));
 /// ```
-pub fn clip(text: &str, limit: usize) -> Cow<'_, str> {
+pub fn clip(text: &str, limit: usize) -> String {
     if text.chars().map(width).sum::<usize>() <= limit {
-        return Cow::Borrowed(text);
+        return text.to_owned();
     }
     let room = limit.saturating_sub(mark(text.len()).len());
     let mut used = 0;
@@ -23,7 +21,7 @@ pub fn clip(text: &str, limit: usize) -> Cow<'_, str> {
         used > room
     });
     let end = kept.map_or(text.len(), |(at, _)| at);
-    Cow::Owned(format!("{}{}", &text[..end], mark(text.len() - end)))
+    format!("{}{}", &text[..end], mark(text.len() - end))
 }
 
 fn mark(left_out: usize) -> String {
