@@ -1,1 +1,173 @@
+//! The crash matrix: the program is killed with SIGKILL at one boundary after the other (each write, sync, start and folder that it
+//! makes), and after each kill log, state, locks, processes and resume are as promised.
 
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+
+use crate::support::{Ran, Scratch, alive, finish, until};
+
+/// Five steps that write down, durably, what they did; with a held fact, facts that are ensured, and a lock.
+const RUNBOOK: &str = "interlock: 1
+name: twin
+locks: [\"twin DIR\"]
+systems:
+  flag: {states: {there: {file: {path: DIR/flag, state: present}}}}
+  work: {states: {made: {file: {path: DIR/work, state: present}}, gone: {file: {path: DIR/work, state: absent}}}}
+steps:
+  - {id: one, run: [sh, -c, 'echo one >> DIR/book; sync DIR/book', DIR-mark], undo: {script: echo undo-one >> DIR/book}}
+  - id: two
+    run: [sh, -c, 'echo two >> DIR/book; touch DIR/work; sync DIR/book', DIR-mark]
+    requires: [flag there]
+    ensures: [work made]
+    undo: {script: echo undo-two >> DIR/book; rm -f DIR/work, ensures: [work gone]}
+  - id: three
+    run: [sh, -c, 'echo three >> DIR/book; sync DIR/book', DIR-mark]
+    requires: [flag there, work made]
+    undo: {script: echo undo-three >> DIR/book}
+  - {id: four, script: echo four >> DIR/book; sync DIR/book, undo: {script: echo undo-four >> DIR/book}}
+  - {id: five, script: echo five >> DIR/book; sync DIR/book, undo: {script: echo undo-five >> DIR/book}}
+";
+const STEPS: [&str; 5] = ["one", "two", "three", "four", "five"];
+
+/// How the program came out of a run with a kill in wait.
+#[derive(PartialEq, Eq)]
+enum Came {
+    /// It was killed.
+    Killed,
+    /// A step's process was killed in its place: the step failed, and the run halted.
+    Halted,
+    /// The boundary was never reached.
+    Through,
+}
+
+/// A scratch folder with a log that exists already, and a run killed at the `nth` of these system calls of one thread.
+fn killed_at(call: &str, nth: u32, how: &[&str], scratch: &Scratch) -> (Came, Ran) {
+    let program = scratch.command(how);
+    let mut traced = Command::new("strace");
+    traced
+        .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")])
+        .args(["-e", &format!("inject={call}:signal=SIGKILL:when={nth}")])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .current_dir(scratch.path())
+        .env_remove("INTERLOCK_HOME")
+        .env_remove("INTERLOCK_POLICY")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let ran = finish(traced.spawn().expect("strace is there"));
+    let came = match ran.code {
+        0 => Came::Through,
+        // The tracer ends as the program did: by a signal.
+        -1 => Came::Killed,
+        7 => Came::Halted,
+        other => panic!("{call} {nth}: exit {other}: {}", ran.stderr),
+    };
+    (came, ran)
+}
+
+fn twin() -> Scratch {
+    let scratch = Scratch::new();
+    scratch.write("flag", "");
+    scratch.write("runbook.yaml", &RUNBOOK.replace("DIR", scratch.path().to_str().unwrap()));
+    scratch
+}
+
+fn path(scratch: &Scratch) -> String {
+    scratch.path().join("runbook.yaml").display().to_string()
+}
+
+/// What is promised after a kill, wherever it came; ends with a run that is over, and a free lock.
+fn everything_is_as_promised(scratch: &Scratch, at: &str) {
+    let mark = format!("{}-mark", scratch.path().display());
+    until("no process of the run is left", || !alive(&mark));
+    if !scratch.home().join("audit").exists() {
+        assert!(scratch.lines("book").is_empty(), "{at}: nothing starts without a log");
+    }
+    let open = scratch.open_runs();
+    let done: BTreeSet<String> = match scratch.home().join("audit").exists() {
+        true => scratch.entries(),
+        false => Vec::new(),
+    }
+    .iter()
+    .filter(|entry| entry["event"] == "step_done" && entry["data"]["way"] != "back")
+    .map(|entry| entry["data"]["step"].as_str().unwrap().to_owned())
+    .collect();
+    match open.as_slice() {
+        [] => assert!(scratch.lines("book").is_empty() || done.len() == STEPS.len(), "{at}: a run is not lost"),
+        [open] => {
+            let run = open["run"].as_str().unwrap();
+            let mut arguments = vec!["resume".to_owned(), run.to_owned()];
+            if let Some(step) = open["doubt"].as_str() {
+                let refused = scratch.interlock(&["resume", run]);
+                assert_eq!(refused.code, 6, "{at}: in doubt means that a person decides: {}", refused.stderr);
+                arguments.extend(["--decide".to_owned(), format!("{step}=retry")]);
+            }
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let ran = scratch.interlock(&arguments);
+            assert_eq!(ran.code, 0, "{at}: {}", ran.stderr);
+        }
+        several => panic!("{at}: {several:?}"),
+    }
+    let verified = scratch.interlock(&["audit", "verify"]);
+    let book = scratch.lines("book");
+    if !book.is_empty() {
+        assert_eq!(verified.code, 0, "{at}: {}{}", verified.stdout, verified.stderr);
+        for step in STEPS {
+            let times = book.iter().filter(|line| *line == step).count();
+            assert!(times >= 1, "{at}: `{step}` was passed over: {book:?}");
+            assert!(times == 1 || !done.contains(step), "{at}: `{step}` was done, and done again: {book:?}");
+        }
+        assert!(book.len() <= STEPS.len() + 1, "{at}: only the step in doubt may be repeated: {book:?}");
+    }
+    assert!(scratch.open_runs().is_empty(), "{at}");
+    let again = scratch.interlock(&["run", &path(scratch)]);
+    assert_eq!(again.code, 0, "{at}: the lock is free and the log goes on: {}", again.stderr);
+    assert_eq!(scratch.interlock(&["audit", "verify"]).code, 0, "{at}");
+}
+
+/// Kills at the first, second, … of these calls, until none is left to kill at; says how often.
+fn matrix(call: &str, step: usize, most: u32) -> u32 {
+    let mut kills = 0;
+    for nth in (1..=most).step_by(step) {
+        let scratch = twin();
+        let (came, _) = killed_at(call, nth, &["run", &path(&scratch)], &scratch);
+        if came == Came::Through {
+            return kills;
+        }
+        everything_is_as_promised(&scratch, &format!("{call} {nth}"));
+        kills += 1;
+    }
+    kills
+}
+
+#[test]
+fn p07_killed_at_every_write_of_the_log() {
+    assert!(matrix("pwrite64", 1, 25) >= 6);
+}
+
+#[test]
+fn p07_killed_at_every_sync_of_the_log() {
+    assert!(matrix("fdatasync", 1, 25) >= 6);
+}
+
+#[test]
+fn p07_killed_at_every_sync_of_a_file_or_folder() {
+    assert!(matrix("fsync", 1, 25) >= 3);
+}
+
+#[test]
+fn p07_killed_at_every_start_of_a_process_or_thread() {
+    assert!(matrix("clone3", 1, 25) >= 5);
+}
+
+#[test]
+fn p07_killed_at_every_folder_that_is_made_or_removed() {
+    assert!(matrix("mkdirat", 1, 25) >= 2);
+    assert!(matrix("unlinkat", 1, 25) >= 2);
+}
+
+#[test]
+fn p07_killed_at_many_opens_of_files() {
+    assert!(matrix("openat", 9, 200) >= 5);
+}
