@@ -78,27 +78,32 @@ fn path(scratch: &Scratch) -> String {
 }
 
 /// What is promised after a kill, wherever it came; ends with a run that is over, and a free lock.
-fn everything_is_as_promised(scratch: &Scratch, at: &str) {
+/// Says whether a step was in doubt (1) or not (0).
+fn everything_is_as_promised(scratch: &Scratch, at: &str) -> u32 {
     let mark = format!("{}-mark", scratch.path().display());
     until("no process of the run is left", || !alive(&mark));
     if !scratch.home().join("audit").exists() {
         assert!(scratch.lines("book").is_empty(), "{at}: nothing starts without a log");
     }
-    let open = scratch.open_runs();
-    let done: BTreeSet<String> = match scratch.home().join("audit").exists() {
-        true => scratch.entries(),
-        false => Vec::new(),
+    let entries = if scratch.home().join("audit").exists() { scratch.entries() } else { Vec::new() };
+    if !entries.is_empty() {
+        let verified = scratch.interlock(&["audit", "verify"]);
+        assert_eq!(verified.code, 0, "{at}: right after the kill: {}{}", verified.stdout, verified.stderr);
     }
-    .iter()
-    .filter(|entry| entry["event"] == "step_done" && entry["data"]["way"] != "back")
-    .map(|entry| entry["data"]["step"].as_str().unwrap().to_owned())
-    .collect();
+    let open = scratch.open_runs();
+    let done: BTreeSet<String> = entries
+        .iter()
+        .filter(|entry| entry["event"] == "step_done" && entry["data"]["way"] != "back")
+        .map(|entry| entry["data"]["step"].as_str().unwrap().to_owned())
+        .collect();
+    let mut doubts = 0;
     match open.as_slice() {
         [] => assert!(scratch.lines("book").is_empty() || done.len() == STEPS.len(), "{at}: a run is not lost"),
         [open] => {
             let run = open["run"].as_str().unwrap();
             let mut arguments = vec!["resume".to_owned(), run.to_owned()];
             if let Some(step) = open["doubt"].as_str() {
+                doubts = 1;
                 let refused = scratch.interlock(&["resume", run]);
                 assert_eq!(refused.code, 6, "{at}: in doubt means that a person decides: {}", refused.stderr);
                 arguments.extend(["--decide".to_owned(), format!("{step}=retry")]);
@@ -124,50 +129,113 @@ fn everything_is_as_promised(scratch: &Scratch, at: &str) {
     let again = scratch.interlock(&["run", &path(scratch)]);
     assert_eq!(again.code, 0, "{at}: the lock is free and the log goes on: {}", again.stderr);
     assert_eq!(scratch.interlock(&["audit", "verify"]).code, 0, "{at}");
+    doubts
 }
 
-/// Kills at the first, second, … of these calls, until none is left to kill at; says how often.
-fn matrix(call: &str, step: usize, most: u32) -> u32 {
-    let mut kills = 0;
+/// Kills at the first, second, … of these calls, until none is left to kill at; says how often, and how often a step
+/// was in doubt then.
+fn matrix(call: &str, step: usize, most: u32) -> (u32, u32) {
+    let (mut kills, mut doubts) = (0, 0);
     for nth in (1..=most).step_by(step) {
         let scratch = twin();
         let (came, _) = killed_at(call, nth, &["run", &path(&scratch)], &scratch);
         if came == Came::Through {
-            return kills;
+            return (kills, doubts);
         }
-        everything_is_as_promised(&scratch, &format!("{call} {nth}"));
+        doubts += everything_is_as_promised(&scratch, &format!("{call} {nth}"));
         kills += 1;
     }
-    kills
+    (kills, doubts)
 }
 
 #[test]
 fn p07_killed_at_every_write_of_the_log() {
-    assert!(matrix("pwrite64", 1, 25) >= 6);
+    assert!(matrix("pwrite64", 1, 25).0 >= 6);
 }
 
 #[test]
 fn p07_killed_at_every_sync_of_the_log() {
-    assert!(matrix("fdatasync", 1, 25) >= 6);
+    let (kills, doubts) = matrix("fdatasync", 1, 25);
+    assert!(kills >= 6 && doubts >= 2, "{kills} kills, {doubts} doubts");
 }
 
 #[test]
 fn p07_killed_at_every_sync_of_a_file_or_folder() {
-    assert!(matrix("fsync", 1, 25) >= 3);
+    assert!(matrix("fsync", 1, 25).0 >= 3);
 }
 
 #[test]
 fn p07_killed_at_every_start_of_a_process_or_thread() {
-    assert!(matrix("clone3", 1, 25) >= 5);
+    assert!(matrix("clone3", 1, 25).0 >= 5);
 }
 
 #[test]
 fn p07_killed_at_every_folder_that_is_made_or_removed() {
-    assert!(matrix("mkdirat", 1, 25) >= 2);
-    assert!(matrix("unlinkat", 1, 25) >= 2);
+    assert!(matrix("mkdirat", 1, 25).0 >= 2);
+    assert!(matrix("unlinkat", 1, 25).0 >= 2);
 }
 
 #[test]
 fn p07_killed_at_many_opens_of_files() {
-    assert!(matrix("openat", 9, 200) >= 5);
+    assert!(matrix("openat", 9, 200).0 >= 5);
+}
+
+#[test]
+fn p07_killed_while_going_back_it_goes_back_all_the_way() {
+    for call in ["pwrite64", "fdatasync", "clone3"] {
+        let mut kills = 0;
+        for nth in 1..=25 {
+            let scratch = twin();
+            let at = format!("undo, {call} {nth}");
+            // The fourth step fails, so that the run halts with four steps to take back.
+            let text = std::fs::read_to_string(path(&scratch)).unwrap().replace("echo four >>", "false; echo four >>");
+            scratch.write("runbook.yaml", &text);
+            assert_eq!(scratch.interlock(&["run", &path(&scratch)]).code, 7);
+            let run = scratch.the_open_run();
+            let (came, ran) = killed_at(call, nth, &["undo", &run], &scratch);
+            if came == Came::Through {
+                break;
+            }
+            assert!(came == Came::Killed, "{at}: {}", ran.stderr);
+            kills += 1;
+            let verified = scratch.interlock(&["audit", "verify"]);
+            assert_eq!(verified.code, 0, "{at}: {}", verified.stdout);
+            let done = scratch.lines("book");
+            if scratch.open_runs().is_empty() {
+                assert_eq!(scratch.last("run_undone")["undone"], 4, "{at}");
+            } else {
+                let ran = scratch.interlock(&["undo", &run]);
+                assert_eq!(ran.code, 0, "{at}: {}", ran.stderr);
+            }
+            let mut book = scratch.lines("book");
+            assert!(book.len() <= 3 + 4 + 1, "{at}: only the undo in doubt may be repeated: {done:?} {book:?}");
+            book.dedup();
+            let expected = ["one", "two", "three", "undo-four", "undo-three", "undo-two", "undo-one"];
+            assert_eq!(book, expected, "{at}");
+            assert!(scratch.open_runs().is_empty(), "{at}");
+            assert_eq!(scratch.interlock(&["audit", "verify"]).code, 0, "{at}");
+        }
+        assert!(kills >= 4, "{call}: {kills}");
+    }
+}
+
+#[test]
+fn p07_what_a_killed_program_left_running_stops_working_with_grandchildren_that_left_the_session() {
+    let scratch = Scratch::new();
+    let dir = scratch.path().display().to_string();
+    let text = "interlock: 1\nname: test\nsteps:\n  - id: work\n    script: |\n      trap '' TERM HUP\n      for n in 1 2 3; do\n        setsid sh -c 'trap \"\" TERM HUP; while :; do echo x >> DIR/counter; done' DIR-writer &\n      done\n      while :; do echo x >> DIR/counter; done\n";
+    scratch.write("runbook.yaml", &text.replace("DIR", &dir));
+    let mut child = scratch.command(&["run", &path(&scratch)]).spawn().unwrap();
+    let writer = format!("{dir}-writer");
+    until("all writers write", || alive(&writer) && scratch.read("counter").len() > 2000);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    until("the writers are gone", || !alive(&writer));
+    let length = || std::fs::metadata(scratch.path().join("counter")).unwrap().len();
+    let mut last = length();
+    until("nobody writes any more", || std::mem::replace(&mut last, length()) == length());
+    let open = &scratch.open_runs()[0];
+    assert_eq!((&open["state"], &open["doubt"]), (&"died".into(), &"work".into()));
+    let words = scratch.interlock(&["status"]).stdout;
+    assert!(words.contains("in doubt: step `work`"), "{words}");
 }
