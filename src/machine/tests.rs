@@ -551,6 +551,31 @@ fn p03_a_break_between_two_steps_halts_even_if_it_mends() {
 }
 
 #[test]
+fn a_break_that_the_look_before_a_step_finds_follows_the_rule_as_one_that_the_watch_tells() {
+    for (on_failure, last, undo_began) in
+        [(OnFailure::Halt, RunVerdict::Halted(Cause::HoldBroken), 0), (OnFailure::Undo, RunVerdict::Undone, 1)]
+    {
+        let stop =
+            Step { way_back: undo(run_action(), &[], &["a up"]), ..step("stop", run_action(), &[], &["a down"]) };
+        let mut broken = procedure(&[], vec![stop, step("change", run_action(), &["a down"], &[])]);
+        broken.plan.runbook.on_failure = on_failure;
+        let mut run = opened(broken);
+        for _ in 0..3 {
+            all_hold(&mut run);
+        }
+        run.answer(15).unwrap();
+        assert!(names(&run).contains(&"hold_broken".to_owned()), "{:?}", names(&run));
+        assert_eq!(names(&run).iter().filter(|name| *name == "undo_began").count(), undo_began);
+        for _ in 0..4 {
+            if !run.is_over() {
+                all_hold(&mut run);
+            }
+        }
+        assert_eq!(run.state.phase, Phase::Over(last));
+    }
+}
+
+#[test]
 fn a_fact_that_no_later_step_requires_may_break() {
     let steps = vec![step("stop", run_action(), &[], &["a down"]), step("other", run_action(), &[], &[])];
     let mut run = opened(procedure(&[], steps));

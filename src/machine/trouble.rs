@@ -158,8 +158,15 @@ impl Machine<'_> {
                 freeze_micros: None,
                 blind_millis: None,
             };
-            let halted = self.halt_event(Cause::HoldBroken, reason, Some(next), missing);
-            return Decision { events: vec![broken, halted], effects: vec![Effect::Finish] };
+            let mut decision = match (&self.settings.people, self.procedure.plan.runbook.on_failure) {
+                (People::Nobody(_), OnFailure::Undo) => self.go_back(DecidedBy::Rule, reason),
+                (People::Nobody(_) | People::Terminal, _) => Decision {
+                    events: vec![self.halt_event(Cause::HoldBroken, reason, Some(next), missing)],
+                    effects: vec![Effect::Finish],
+                },
+            };
+            decision.events.insert(0, broken);
+            return decision;
         }
         if self.state.begun() && self.whole.resumed == Resumed::No {
             return self.nothing_started_but(next, reason, missing);
