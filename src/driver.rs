@@ -269,6 +269,7 @@ impl Driver {
             // What came of a look that was withdrawn is about something else than what is asked now.
             Message::Looked(number, _) if !self.looker.counts(number) => Ok(()),
             Message::Looked(_, Looked::Prepared { requires, ensures }) => self.looked(requires, ensures),
+            Message::Looked(_, Looked::Examined(sights)) => self.handle(Input::Examined(sights)),
             Message::Looked(_, Looked::Rested) => self.handle(Input::Rested),
             Message::Looked(_, Looked::Awaited { ensures }) => self.handle(Input::Awaited { ensures }),
             Message::Ended(ended) => self.step_ended(ended),
@@ -403,6 +404,7 @@ impl Driver {
             | Effect::Ask { .. }
             | Effect::Start { .. }
             | Effect::Await { .. }
+            | Effect::Examine(_)
             | Effect::Rest(_)
             | Effect::GoBack(_)
             | Effect::LetGo
@@ -447,6 +449,9 @@ impl Driver {
             Effect::Start { step, attempt } => self.start(step, attempt),
             Effect::Await { facts, hold, within } => {
                 self.looker.look(Job::Await { facts, hold, within });
+            }
+            Effect::Examine(facts) => {
+                self.looker.look(Job::Examine(facts));
             }
             Effect::Rest(pause) => {
                 self.looker.look(Job::Rest(pause));

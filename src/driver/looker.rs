@@ -24,6 +24,8 @@ pub enum Job {
         /// Facts that let the step pass.
         ensures: Vec<Fact>,
     },
+    /// Once, for a person.
+    Examine(Vec<Fact>),
     /// Not at all: wait for so long.
     Rest(Duration),
     /// Until all hold, or for as long as this.
@@ -46,6 +48,8 @@ pub enum Looked {
         /// Of the ensured facts.
         ensures: Vec<Sight>,
     },
+    /// Of [`Job::Examine`].
+    Examined(Vec<Sight>),
     /// [`Job::Rest`] is over.
     Rested,
     /// Of [`Job::Await`].
@@ -105,6 +109,10 @@ fn work(facts: &Facts, inbox: &Receiver<(u64, Job)>, newest: &AtomicU64, tell: i
                 let requires = requires.iter().map(look).collect();
                 let ensures = ensures.iter().map(|fact| facts.look(fact, Side::Before)).collect();
                 tell(number, Looked::Prepared { requires, ensures });
+            }
+            Job::Examine(examined) => {
+                let sights = examined.iter().map(|fact| facts.look(fact, Side::Before)).collect();
+                tell(number, Looked::Examined(sights));
             }
             Job::Rest(pause) => {
                 let until = Instant::now() + pause;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::history::clip::clip;
-use crate::history::event::{Cause, DecidedBy, Event};
+use crate::history::event::{Cause, DecidedBy, Event, Sight};
 use crate::history::state::{Phase, StepStatus};
 use crate::id::Fact;
 use crate::machine::entries::announcements;
@@ -53,19 +53,43 @@ impl Machine<'_> {
             (true, InDoubt::Ask) => None,
         };
         let decided = self.settings.decided.get(&step.id).map(|choice| (*choice, DecidedBy::Person));
-        match (decided.or(rule), &self.settings.people) {
-            (Some((Choice::Retry, by)), _) => self.retry(at, by, Duration::ZERO),
-            (Some((Choice::Undo, by)), _) => self.go_back(by, format!("step `{}` was in doubt", step.id)),
-            (None, People::Terminal) => self.ask_what_next(step, "nobody saw how it ended"),
-            (None, People::Nobody(_)) => self.halt(
-                Cause::PersonNeeded,
-                format!(
-                    "step `{0}` is in doubt: nobody saw how it ended; a person decides with --decide {0}=retry or \
-                     --decide {0}=undo",
+        match decided.or(rule) {
+            Some((Choice::Retry, by)) => self.retry(at, by, Duration::ZERO),
+            Some((Choice::Undo, by)) => self.go_back(by, format!("step `{}` was in doubt", step.id)),
+            // What the step ensures is looked at before anybody decides.
+            None if !step.ensures.is_empty() => {
+                Decision { events: Vec::new(), effects: vec![Effect::Examine(step.ensures.clone())] }
+            }
+            None => self.decide_on_doubt(at, Vec::new()),
+        }
+    }
+
+    /// What a step in doubt ensures was looked at: a person decides.
+    pub(super) fn examined(&self, sights: Vec<Sight>) -> Decision {
+        match self.state.phase {
+            Phase::Failed { step } => self.decide_on_doubt(step, sights),
+            Phase::New | Phase::Ready { .. } | Phase::Acting { .. } | Phase::Verifying { .. } | Phase::Over(_) => {
+                Decision::default()
+            }
+        }
+    }
+
+    fn decide_on_doubt(&self, at: usize, sights: Vec<Sight>) -> Decision {
+        let step = &self.procedure.steps()[at];
+        let mut doubt = "nobody saw how it ended".to_owned();
+        for sight in &sights {
+            doubt.push_str(&format!("; `{}`, which it ensures, {}: {}", sight.fact, sight.verdict, sight.evidence));
+        }
+        match self.settings.people {
+            People::Terminal => self.ask_what_next(step, &format!("step `{}` is in doubt: {doubt}", step.id)),
+            People::Nobody(_) => {
+                let reason = format!(
+                    "step `{0}` is in doubt: {doubt}; a person decides with --decide {0}=retry or --decide {0}=undo",
                     step.id
-                ),
-                Some(at),
-            ),
+                );
+                let halted = self.halt_event(Cause::PersonNeeded, reason, Some(at), sights);
+                Decision { events: vec![halted], effects: vec![Effect::Finish] }
+            }
         }
     }
 

@@ -54,6 +54,8 @@ pub enum Effect {
         /// How long.
         within: Duration,
     },
+    /// Look once at what a step in doubt ensures, for the person who decides. Answered by [`Input::Examined`].
+    Examine(Vec<Fact>),
     /// Wait for so long before a step is attempted again. Answered by [`Input::Rested`].
     Rest(Duration),
     /// Work out the way back ([`way_back`]) from what is recorded by now. Answered by [`Input::GoBack`].

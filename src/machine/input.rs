@@ -15,6 +15,8 @@ pub enum Input {
     Open(Opening),
     /// The log is open, and a run that had halted or died is taken up again.
     Resume(Opening, Resumption),
+    /// What [`Effect::Examine`] saw.
+    Examined(Vec<Sight>),
     /// [`Effect::Rest`] is over.
     Rested,
     /// [`Effect::GoBack`] was done: the way back is known.

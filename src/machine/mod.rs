@@ -47,6 +47,7 @@ pub fn decide(
     match input {
         Input::Open(opening) => machine.open(opening),
         Input::Resume(opening, resumption) => machine.resume(opening, resumption),
+        Input::Examined(sights) => machine.examined(sights),
         Input::Rested => machine.rested(),
         Input::GoBack(turn) => machine.begin_back(back, turn),
         Input::Prepared { requires, ensures, program } => machine.prepared(requires, ensures, program),

@@ -192,6 +192,7 @@ impl Rehearsed {
                 Effect::Prepare { .. }
                 | Effect::Ask { .. }
                 | Effect::Await { .. }
+                | Effect::Examine(_)
                 | Effect::Rest(_)
                 | Effect::LetGo
                 | Effect::Release(_) => {}
@@ -202,6 +203,7 @@ impl Rehearsed {
                     | Effect::Prepare { .. }
                     | Effect::Ask { .. }
                     | Effect::Await { .. }
+                    | Effect::Examine(_)
                     | Effect::Rest(_)
             ) {
                 self.open.push(effect);
@@ -325,6 +327,7 @@ impl Rehearsed {
             Effect::Await { facts, .. } => {
                 Input::Awaited { ensures: facts.iter().map(|fact| sight(fact, verdict)).collect() }
             }
+            Effect::Examine(facts) => Input::Examined(facts.iter().map(|fact| sight(fact, verdict)).collect()),
             Effect::Rest(_) => Input::Rested,
             Effect::Terminate(_)
             | Effect::GoBack(_)
