@@ -239,3 +239,33 @@ fn p07_what_a_killed_program_left_running_stops_working_with_grandchildren_that_
     let words = scratch.interlock(&["status"]).stdout;
     assert!(words.contains("in doubt: step `work`"), "{words}");
 }
+
+#[test]
+fn p07_a_step_in_doubt_is_retried_or_undone_only_by_its_written_rule_or_on_a_persons_word() {
+    for (rule, decide, code, book) in [
+        ("retry", &[][..], 0, &["work", "work"][..]),
+        ("undo", &[], 9, &["work", "undo-work"]),
+        ("ask", &[], 6, &["work"]),
+        ("ask", &["--decide", "work=retry"], 0, &["work", "work"]),
+        ("ask", &["--decide", "work=undo"], 9, &["work", "undo-work"]),
+        // A person's word counts more than the rule.
+        ("retry", &["--decide", "work=undo"], 9, &["work", "undo-work"]),
+    ] {
+        let scratch = Scratch::new();
+        let dir = scratch.path().display().to_string();
+        let text = "interlock: 1\nname: test\nsteps:\n  - id: work\n    in_doubt: RULE\n    script: |\n      echo work >> DIR/book\n      sh -c 'while ! test -e DIR/go; do sleep 0.01; done' DIR-mark\n    undo: {script: echo undo-work >> DIR/book}\n";
+        scratch.write("runbook.yaml", &text.replace("RULE", rule).replace("DIR", &dir));
+        let mut child = scratch.command(&["run", &path(&scratch)]).spawn().unwrap();
+        until("the step runs", || alive(&format!("{dir}-mark")));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        until("what it left running is gone", || !alive(&format!("{dir}-mark")));
+        scratch.write("go", "");
+        let run = scratch.the_open_run();
+        let ran = scratch.interlock(&[&["resume", run.as_str()], decide].concat());
+        assert_eq!(ran.code, code, "{rule} {decide:?}: {}", ran.stderr);
+        assert_eq!(scratch.lines("book"), book, "{rule} {decide:?}");
+        assert_eq!(scratch.open_runs().len(), usize::from(code == 6), "{rule} {decide:?}");
+        assert_eq!(scratch.interlock(&["audit", "verify"]).code, 0);
+    }
+}
