@@ -19,6 +19,10 @@ use crate::report::story::{Teller, by_whom, cause_in_words};
 
 /// Reads the audit log: what was done, by whom, and whether the record was changed.
 #[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  interlock audit log --last 5
+  interlock audit show 019a8f6e
+  interlock audit verify")]
 pub enum Audit {
     Log(List),
     Show(Show),
