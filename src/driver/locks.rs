@@ -9,6 +9,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -68,11 +69,21 @@ impl Locks {
     /// Another run holds one, or the machine failed.
     pub fn take(names: &[String], claim: &Claim) -> Result<Self, LockError> {
         let mut taken = Vec::with_capacity(names.len());
+        let mut newly = Vec::new();
         for name in names {
             match take_one(name, claim) {
-                Ok(file) => taken.push(file),
+                Ok((file, Held::Before)) => taken.push(file),
+                Ok((file, Held::Newly)) => {
+                    newly.push(taken.len());
+                    taken.push(file);
+                }
                 Err(error) => {
-                    // What this run did not hold before, it does not hold now.
+                    // What this run did not hold before, it does not hold now; what a halted run holds, it keeps.
+                    let mut at = 0;
+                    taken.retain(|_| {
+                        at += 1;
+                        newly.contains(&(at - 1))
+                    });
                     Self(taken).release();
                     return Err(error);
                 }
@@ -110,7 +121,14 @@ impl Alive {
     }
 }
 
-fn take_one(name: &str, claim: &Claim) -> Result<File, LockError> {
+/// Whether a lock was this run's already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Before,
+    Newly,
+}
+
+fn take_one(name: &str, claim: &Claim) -> Result<(File, Held), LockError> {
     let path = Path::new(FOLDER).join(Digest::of(name.as_bytes()).as_str());
     let failed = |error: std::io::Error| LockError::Machine {
         lock: name.to_owned(),
@@ -132,7 +150,9 @@ fn take_one(name: &str, claim: &Claim) -> Result<File, LockError> {
         Err(TryLockError::WouldBlock) => return Err(LockError::Held(held_by_a_living_run(name, &mut file))),
         Err(TryLockError::Error(error)) => return Err(failed(error)),
     }
-    if let Some(other) = read_claim(&mut file)
+    let before = read_claim(&mut file);
+    let held = if before.as_ref().is_some_and(|before| before.run == claim.run) { Held::Before } else { Held::Newly };
+    if let Some(other) = before
         && other.run != claim.run
         && !is_over(&other)
     {
@@ -149,7 +169,7 @@ fn take_one(name: &str, claim: &Claim) -> Result<File, LockError> {
         .and_then(|_| file.write_all(&text))
         .and_then(|()| file.sync_all());
     written.map_err(failed)?;
-    Ok(file)
+    Ok((file, held))
 }
 
 fn make_folder() -> std::io::Result<()> {
@@ -165,7 +185,16 @@ fn make_folder() -> std::io::Result<()> {
 }
 
 fn held_by_a_living_run(name: &str, file: &mut File) -> String {
-    match read_claim(file) {
+    // Between the lock and the claim lies a moment.
+    let mut claim = read_claim(file);
+    for _ in 0..50 {
+        if claim.is_some() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        claim = read_claim(file);
+    }
+    match claim {
         Some(claim) => format!(
             "the lock `{name}` is held by run {} of `{}` (by {}), which is going on now",
             claim.run, claim.runbook, claim.user

@@ -158,9 +158,11 @@ impl Groups {
         let parent = Cgroup::open(parent)?;
         let group = match parent.create_child(&name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let group = parent.open_child(&name)?;
-                group.clear()?;
-                group
+                // An earlier process of this run left it. It is not used again: the guardian of that process may be late, and
+                // would kill what we start in it; and what is born in a group that was killed once may be killed too.
+                parent.open_child(&name)?.clear()?;
+                parent.remove_child(&name)?;
+                parent.create_child(&name)?
             }
             result => result?,
         };

@@ -403,9 +403,17 @@ pub(super) fn end_marked(mark: &str) -> io::Result<(Named, Named)> {
     Ok((ended, named(&known)))
 }
 
-/// The mark in a process's environment, if it has one and we may read it.
+/// The mark in a process's environment, if it has one and we may read it. While a process executes a program its environment
+/// reads as empty for a moment, so an empty one is looked at again before it counts as one without a mark.
 fn mark_of(pid: u32) -> Option<String> {
-    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut environment = Vec::new();
+    for _ in 0..10 {
+        environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+        if !environment.is_empty() {
+            break;
+        }
+        sleep(Duration::from_millis(1));
+    }
     environment.split(|byte| *byte == 0).find_map(|variable| {
         let value = variable.strip_prefix(MARK.as_bytes())?.strip_prefix(b"=")?;
         Some(String::from_utf8_lossy(value).into_owned())

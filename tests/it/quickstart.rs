@@ -19,10 +19,14 @@ fn verify(scratch: &Scratch) {
     assert_eq!(verified.code, 0, "{}{}", verified.stdout, verified.stderr);
 }
 
-/// Ends what a halted quickstart has left running, by the pids it wrote down.
+/// Ends what a halted quickstart has left running, by the pids it wrote down: only those that are still of this stage, since a pid
+/// may have gone to another process.
 fn end_the_stage(scratch: &Scratch) {
-    for name in ["stage/supervisor.pid", "stage/server.pid"] {
-        if let Ok(pid) = scratch.read(name).trim().parse::<u32>() {
+    let stage = scratch.path().join("stage").display().to_string();
+    for name in ["supervisor", "server"] {
+        let Ok(pid) = scratch.read(&format!("stage/{name}.pid")).trim().parse::<u32>() else { continue };
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if String::from_utf8_lossy(&line).contains(&stage) {
             let _ = Command::new("kill").arg("-9").arg(pid.to_string()).stderr(Stdio::null()).status();
         }
     }

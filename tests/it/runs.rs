@@ -367,6 +367,28 @@ fn what_a_person_sees_never_harms_a_run() {
 }
 
 #[test]
+fn memory_stays_bounded_while_a_step_writes_much() {
+    let scratch = Scratch::new();
+    let path = scratch.write(
+        "runbook.yaml",
+        &format!("{HEAD}steps:\n  - {{id: a, script: \"head -c 200000000 /dev/zero | tr '\\\\0' b\"}}\n"),
+    );
+    let mut child = scratch.command(&["run", path.to_str().unwrap()]);
+    let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut peak = 0_u64;
+    while child.try_wait().unwrap().is_none() {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+        peak = peak.max(kib.unwrap_or_default());
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    assert!(child.wait().unwrap().success());
+    assert_eq!(scratch.last("step_ended")["output"]["bytes"], 200_000_000);
+    assert!(peak > 1000 && peak < 40 << 10, "{peak} KiB, with a debug build");
+}
+
+#[test]
 fn json_output_is_the_log_and_nothing_else() {
     let scratch = Scratch::new();
     let ran = scratch.run(&format!("{HEAD}steps:\n  - id: a\n    script: echo some output\n"), &["--format", "json"]);

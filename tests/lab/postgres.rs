@@ -7,6 +7,7 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::process::Signal;
@@ -25,6 +26,18 @@ pub struct Cluster {
     _template: Arc<TempDir>,
 }
 
+/// A port that nobody listens on, each once, and none that the kernel gives to clients: those can be taken at any moment.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 12_000 + u16::try_from(std::process::id() % 1000).expect("below 1000") * 16;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 /// A client session; it ends with its guard.
 pub struct Session {
     _client: Running,
@@ -36,8 +49,7 @@ impl Cluster {
         let template = template();
         let dir = folder();
         run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(template.path().join("data")).arg(dir.path()));
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener.local_addr().expect("it has an address").port();
+        let port = free_port();
         let cluster = Self { dir, port, _template: template };
         cluster.configure(&format!(
             "port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{}'\nfsync = off\n\
