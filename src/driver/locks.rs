@@ -134,21 +134,26 @@ fn take_one(name: &str, claim: &Claim) -> Result<(File, Held), LockError> {
         lock: name.to_owned(),
         path: path.display().to_string(),
         error,
-        hint: "the folder must exist, on a local disk, with mode 1777; root makes it by its first run with a lock",
+        hint: "the folder must exist, on a local disk, with mode 1777 (root makes it by its first run with a lock), and the file must be \
+               yours: what another user has locked once is theirs or root's to lock",
     };
     make_folder().map_err(failed)?;
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o666);
+    options.read(true).write(true).create(true).truncate(false).mode(0o644);
     let mut file = options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path).map_err(failed)?;
     if !file.metadata().map_err(failed)?.is_file() {
         return Err(failed(std::io::Error::other("it is not a regular file")));
     }
-    // Whoever made the file, everybody may claim the lock; the umask of its maker must not decide that.
-    let _ = file.set_permissions(std::fs::Permissions::from_mode(0o666));
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Err(LockError::Held(held_by_a_living_run(name, &mut file))),
         Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    if rustix::process::geteuid().is_root() {
+        // Nobody but root may empty what root claims, whoever made the file.
+        let owner = rustix::fs::fchown(&file, Some(rustix::fs::Uid::ROOT), Some(rustix::fs::Gid::ROOT));
+        owner.map_err(|error| failed(error.into()))?;
+        file.set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
     }
     let before = read_claim(&mut file);
     let held = if before.as_ref().is_some_and(|before| before.run == claim.run) { Held::Before } else { Held::Newly };
