@@ -18,13 +18,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use crate::audit::{Draft, Home, Log, LogError};
+use crate::audit::{Draft, Home, Log, LogError, Recorded};
 use crate::diagnostic::escape::escape_line;
 use crate::driver::display::Display;
 use crate::driver::facts::{Facts, announced};
 use crate::driver::guard::Guard;
 use crate::driver::launch::End;
 use crate::driver::looker::{Job, Looked, Looker};
+use crate::exec::command::User;
 use crate::exec::containment::Containment;
 use crate::exec::process::{Control, Ended, OnOutput};
 use crate::exec::program::Programs;
@@ -123,6 +124,8 @@ struct Driver {
     pending: Vec<Event>,
     /// Since when the first of them waits.
     pending_since: Option<Instant>,
+    /// What is on disk and not shown yet: what is to start does not wait for it.
+    untold: Vec<Recorded>,
     inbox: Receiver<Message>,
     sender: Sender<Message>,
     guard: Guard,
@@ -136,6 +139,8 @@ struct Driver {
     question: Option<prompt::Withdraw>,
     secrets: launch::Secrets,
     programs: Programs,
+    /// Whom steps run as that name no user.
+    us: User,
     unshown: Arc<AtomicUsize>,
     halted_at: Option<StepId>,
     /// The way back, once it is gone.
@@ -197,6 +202,7 @@ pub fn carry_out(
         display,
         pending: Vec::new(),
         pending_since: None,
+        untold: Vec::new(),
         inbox,
         sender,
         guard,
@@ -209,6 +215,7 @@ pub fn carry_out(
         question: None,
         secrets,
         programs: Programs::default(),
+        us: User::current(),
         unshown: Arc::new(AtomicUsize::new(0)),
         halted_at: None,
         back: None,
@@ -251,6 +258,7 @@ impl Driver {
             }
             Ok(())
         });
+        self.tell();
         if let Err(error) = outcome {
             self.end_everything();
             return Err(DriverError::Log(error, self.run.id.clone()));
@@ -288,6 +296,7 @@ impl Driver {
         if gather.is_some_and(|until| until <= Instant::now()) {
             // Whatever else keeps coming in, an entry does not wait longer.
             self.sync()?;
+            self.tell();
             return Ok(None);
         }
         let until = [time_is_up, gather].into_iter().flatten().min();
@@ -299,6 +308,7 @@ impl Driver {
             Ok(message) => Ok(Some(message)),
             Err(RecvTimeoutError::Timeout) => {
                 self.sync()?;
+                self.tell();
                 if time_is_up.is_some_and(|deadline| deadline <= Instant::now()) {
                     self.time_is_up = None;
                     self.handle(Input::TimeIsUp)?;
@@ -336,6 +346,7 @@ impl Driver {
         for effect in effects.into_iter().filter(|effect| !stops(effect)) {
             self.perform(effect)?;
         }
+        self.tell();
         Ok(())
     }
 
@@ -347,7 +358,7 @@ impl Driver {
         }
     }
 
-    /// Makes everything recorded so far durable, and shows it.
+    /// Makes everything recorded so far durable. [`Driver::tell`] shows it.
     fn sync(&mut self) -> Result<(), LogError> {
         if self.pending.is_empty() {
             return Ok(());
@@ -362,8 +373,16 @@ impl Driver {
         };
         self.pending.clear();
         self.pending_since = None;
-        self.display.entries(&recorded);
+        self.untold.extend(recorded);
         Ok(())
+    }
+
+    /// Shows what is on disk and was not shown yet.
+    fn tell(&mut self) {
+        if !self.untold.is_empty() {
+            self.display.entries(&self.untold);
+            self.untold.clear();
+        }
     }
 
     /// The log has no room to go on. What happened is recorded in the room that is kept for it; what was to begin is not.
@@ -377,7 +396,7 @@ impl Driver {
                 self.pending[..happened].iter().map(|event| Draft { run: Some(&self.run.id), event }).collect();
             let recorded = self.log.append_closing(&drafts)?;
             self.pending.drain(..happened);
-            self.display.entries(&recorded);
+            self.untold.extend(recorded);
         }
         let drafts: Vec<Draft<'_>> =
             self.pending.iter().map(|event| Draft { run: Some(&self.run.id), event }).collect();
@@ -481,6 +500,7 @@ impl Driver {
     /// Lets a service go. If it cannot be moved out of the step's containment, it is left in it, and still never ended from here.
     fn let_go(&mut self, control: Control) {
         if let Err(error) = control.let_go() {
+            self.tell();
             self.display.say(&format!("      the service could not be moved out of the step's containment: {error}"));
             std::mem::forget(control);
         }
@@ -499,11 +519,12 @@ impl Driver {
             self.state.apply(&event).expect("a secret may be asked for in an open run");
             self.pend(vec![event]);
             self.sync()?;
+            self.tell();
             if let Err(reason) = self.secrets.run_command(&self.programs, &name) {
                 return Ok(Err(reason));
             }
         }
-        Ok(launch::prepare(self.procedure(), step, &self.run.id, &self.secrets, &self.programs))
+        Ok(launch::prepare(self.procedure(), step, &self.run.id, &self.secrets, &self.programs, &self.us))
     }
 
     /// What is carried out now: the plan's steps, or their undos.
@@ -622,6 +643,7 @@ impl Driver {
             return;
         };
         self.question = Some(withdraw);
+        self.tell();
         self.display.flush();
         let shown = prompt::Shown { text: format!("? {}", escape_line(ask)), hint: what_to_type(question).to_owned() };
         std::thread::spawn(move || {

@@ -185,6 +185,7 @@ pub fn prepare(
     run: &RunId,
     secrets: &Secrets,
     programs: &Programs,
+    us: &User,
 ) -> Result<Option<Prepared>, String> {
     let step = &procedure.steps()[step];
     let (argv, setting) = match &step.action {
@@ -199,7 +200,7 @@ pub fn prepare(
     let program = programs.find(name, PATH, &setting.cwd).map_err(|error| error.to_string())?;
     let user = match &setting.user {
         Some(name) => User::named(name).map_err(|error| error.to_string())?,
-        None => User::current(),
+        None => us.clone(),
     };
     let mut env = Vec::with_capacity(setting.env.len() + 2);
     for (name, text) in &setting.env {

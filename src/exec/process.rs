@@ -30,9 +30,6 @@ use crate::exec::transcript::{Recorded, TranscriptPlan};
 use crate::exec::tree::Tree;
 use crate::exec::walk::{MARK, Strays};
 
-/// How many bytes a pipe for output holds; a step that writes in bursts waits less for us.
-const PIPE_BYTES: usize = 1024 * 1024;
-
 /// Where the output of a step goes.
 pub struct OutputPlan {
     /// The transcript's file and how much of the output it keeps.
@@ -448,8 +445,6 @@ pub(super) fn launch(
 pub(super) fn output_pipe(command: &Command) -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
     rustix::fs::fcntl_setfl(&ours, rustix::fs::OFlags::NONBLOCK)?;
-    // Ordinary users may have used up their share of big pipes; then a small one does.
-    let _grown = rustix::pipe::fcntl_setpipe_size(&ours, PIPE_BYTES);
     give_to(theirs.as_fd(), command)?;
     Ok((ours, theirs))
 }

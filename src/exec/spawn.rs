@@ -8,6 +8,7 @@
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr;
 
@@ -121,7 +122,7 @@ struct Orders {
 pub(super) fn launch(launch: &Launch<'_>) -> Result<Launched, LaunchFailure> {
     let argv: Vec<*const c_char> = pointers(launch.argv);
     let env: Vec<*const c_char> = pointers(launch.env);
-    let mut stack = vec![0_u128; STACK_BYTES / 16];
+    let mut stack = Box::new_uninit_slice(STACK_BYTES / 16);
     let mut orders = Orders {
         parent: libc::pid_t::try_from(std::process::id()).expect("Linux has no pid above 2^22"),
         program: launch.program.as_raw_fd(),
@@ -162,7 +163,7 @@ pub(super) fn can_be_born_in(group: BorrowedFd<'_>) -> bool {
         // SAFETY: ends the child alone.
         unsafe { libc::_exit(0) }
     }
-    let mut stack = vec![0_u128; STACK_BYTES / 16];
+    let mut stack = Box::new_uninit_slice(STACK_BYTES / 16);
     // SAFETY: the child uses no argument.
     let born = unsafe { give_birth(&mut stack, exit_at_once, ptr::null_mut(), Entry::Born(group)) };
     let Ok((_, handle)) = born else { return false };
@@ -174,7 +175,7 @@ pub(super) fn can_be_born_in(group: BorrowedFd<'_>) -> bool {
 /// # Safety
 /// `argument` must be valid for `life`, which must not return to a caller, unwind, or use what this thread has locked.
 unsafe fn give_birth(
-    stack: &mut [u128],
+    stack: &mut [MaybeUninit<u128>],
     life: extern "C" fn(*mut c_void) -> c_int,
     argument: *mut c_void,
     entry: Entry<'_>,
@@ -231,7 +232,7 @@ struct CloneArguments {
 /// As for `give_birth`, with this thread's signals blocked.
 #[cfg(target_arch = "x86_64")]
 unsafe fn birth_in_group(
-    stack: &mut [u128],
+    stack: &mut [MaybeUninit<u128>],
     life: extern "C" fn(*mut c_void) -> c_int,
     argument: *mut c_void,
     group: BorrowedFd<'_>,
@@ -284,7 +285,7 @@ unsafe fn birth_in_group(
 /// None is needed.
 #[cfg(not(target_arch = "x86_64"))]
 unsafe fn birth_in_group(
-    _stack: &mut [u128],
+    _stack: &mut [MaybeUninit<u128>],
     _life: extern "C" fn(*mut c_void) -> c_int,
     _argument: *mut c_void,
     _group: BorrowedFd<'_>,

@@ -19,6 +19,9 @@ const SETTLE: Duration = Duration::from_millis(100);
 const KILL_BOUND: Duration = Duration::from_secs(5);
 /// How often a service's output file is looked at while nothing else happens.
 const FILE_PERIOD: Duration = Duration::from_millis(20);
+/// How many bytes a pipe holds once something came through it: a step that writes in bursts waits less for us. Most steps
+/// write nothing, and a large pipe costs them.
+const PIPE_BYTES: usize = 1024 * 1024;
 /// How much is read at once.
 const READ_BYTES: usize = 64 * 1024;
 /// How much is read from a pipe after the last process of the step has gone: more than any pipe of ours holds. Somebody
@@ -34,13 +37,23 @@ pub(super) struct Supervisor {
     recorder: Recorder,
     leftovers: Leftovers,
     begun: Instant,
+    /// Made when the thread begins to follow: whoever starts the step does not wait for it.
     buffer: Vec<u8>,
 }
 
 /// Where output comes from.
 pub(super) enum Source {
-    Pipe { end: OwnedFd, stream: Stream },
+    Pipe { end: OwnedFd, size: PipeSize, stream: Stream },
     File { file: File, offset: u64, stream: Stream },
+}
+
+/// How much a pipe holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PipeSize {
+    /// As much as the kernel gave it.
+    Given,
+    /// [`PIPE_BYTES`], if the kernel let us have it.
+    Grown,
 }
 
 /// What is waited for besides output and wishes.
@@ -62,7 +75,7 @@ enum Got {
 
 impl Source {
     pub(super) fn pipe(end: OwnedFd, stream: Stream) -> Self {
-        Self::Pipe { end, stream }
+        Self::Pipe { end, size: PipeSize::Given, stream }
     }
 
     pub(super) fn file(file: File, stream: Stream) -> Self {
@@ -72,9 +85,14 @@ impl Source {
     /// Reads once, without waiting.
     fn read(&mut self, buffer: &mut [u8], recorder: &mut Recorder) -> Got {
         match self {
-            Self::Pipe { end, stream } => match rustix::io::read(&*end, &mut *buffer) {
+            Self::Pipe { end, size, stream } => match rustix::io::read(&*end, &mut *buffer) {
                 Ok(0) => Got::End,
                 Ok(count) => {
+                    if *size == PipeSize::Given {
+                        // Ordinary users may have used up their share of big pipes; then a small one does.
+                        let _grown = rustix::pipe::fcntl_setpipe_size(&*end, PIPE_BYTES);
+                        *size = PipeSize::Grown;
+                    }
                     stream.push(&buffer[..count], recorder);
                     Got::Bytes(count)
                 }
@@ -109,11 +127,12 @@ impl Supervisor {
         leftovers: Leftovers,
         begun: Instant,
     ) -> Self {
-        Self { shared, pid, handle, sources, recorder, leftovers, begun, buffer: vec![0; READ_BYTES] }
+        Self { shared, pid, handle, sources, recorder, leftovers, begun, buffer: Vec::new() }
     }
 
     /// Follows the step to its end and reports it.
     pub(super) fn run(mut self, on_end: Box<dyn FnOnce(Ended) + Send>) {
+        self.buffer = vec![0; READ_BYTES];
         let ending = self.until_the_main_process_ends();
         let duration = self.begun.elapsed();
         let (leftovers, survivors) = self.settle();

@@ -66,6 +66,16 @@ pub(super) fn numbered(dir: &OwnedFd, mut each: impl FnMut(u32, u64)) -> Result<
     Ok(())
 }
 
+/// The id that was given last to a process or thread, on the whole machine as this `/proc` shows it: while it stays the same,
+/// none was started. None if it cannot be told.
+pub(super) fn newest(proc_dir: &OwnedFd) -> Option<u32> {
+    let file = openat(proc_dir, "loadavg", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut buffer = [0_u8; 128];
+    let count = rustix::io::read(&file, &mut buffer[..]).ok()?;
+    let line = buffer[..count].strip_suffix(b"\n")?;
+    number(line.rsplit(|byte| *byte == b' ').next()?)
+}
+
 /// Every process id that `/proc` shows.
 pub(super) fn pids(proc_dir: &OwnedFd) -> Result<Vec<u32>, Errno> {
     let mut pids = Vec::with_capacity(256);

@@ -1,4 +1,5 @@
-//! The executables of all processes, kept up to date at the cost of one `readlink` each per poll. It only says which processes
+//! The executables of all processes, kept up to date at the cost of a `readlink` each, in turns, and of a listing where a process
+//! was started since the last one. It only says which processes
 //! are worth a closer look; verdicts come from that look.
 
 use std::collections::BTreeMap;
@@ -52,6 +53,8 @@ pub(super) struct Table {
     proc_dir: OwnedFd,
     rows: BTreeMap<u32, Row>,
     poll: u64,
+    /// The id of the process that was started last when `found` was listed; none if it could not be told.
+    newest: Option<u32>,
     found: Vec<(u32, u64)>,
     buffer: Box<[MaybeUninit<u8>; 4096]>,
 }
@@ -63,6 +66,7 @@ impl Table {
             proc_dir: procfs::open()?,
             rows: BTreeMap::new(),
             poll: 0,
+            newest: None,
             found: Vec::new(),
             buffer: Box::new(procfs::link_buffer()),
         };
@@ -74,8 +78,14 @@ impl Table {
     pub(super) fn update(&mut self, freshness: Freshness) -> Result<(), Errno> {
         self.poll += 1;
         let mut found = std::mem::take(&mut self.found);
-        found.clear();
-        procfs::numbered(&self.proc_dir, |pid, inode| found.push((pid, inode)))?;
+        // Asked before the listing: what is started in between is listed, and listed once more.
+        let newest = procfs::newest(&self.proc_dir);
+        let nothing_new = freshness == Freshness::Young && newest.is_some() && newest == self.newest;
+        if !nothing_new || self.poll.is_multiple_of(TURNS) {
+            found.clear();
+            procfs::numbered(&self.proc_dir, |pid, inode| found.push((pid, inode)))?;
+            self.newest = newest;
+        }
         for &(pid, inode) in &found {
             self.update_one(pid, inode, freshness);
         }

@@ -268,6 +268,7 @@ impl<'a> Builder<'a, '_> {
                         ScalarStyle::Literal | ScalarStyle::Folded => Style::Block,
                     };
                     self.refuse_doubtful(&text, style, span);
+                    let text = self.where_it_stands(text, style, span);
                     self.scalar(Scalar { text, style }, span);
                 }
                 Event::SequenceStart(anchor, tag) => {
@@ -296,6 +297,17 @@ impl<'a> Builder<'a, '_> {
             }
         }
         Outcome::Complete
+    }
+
+    /// A text that stands in the file as it is meant is lent from there. The parser hands out copies, each with room for a
+    /// hundred characters more: in a large file, most of the memory.
+    fn where_it_stands(&self, text: Cow<'a, str>, style: Style, span: Span) -> Cow<'a, str> {
+        let stands = match style {
+            Style::Plain => self.text.get(span.start..span.end),
+            Style::Quoted => self.text.get(span.start + 1..span.end.saturating_sub(1)),
+            Style::Block => None,
+        };
+        stands.filter(|stands| **stands == *text).map_or(text, Cow::Borrowed)
     }
 
     /// What some parsers of YAML take and others do not: a plain text that begins with a sign that means something, and a tab

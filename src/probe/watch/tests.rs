@@ -89,11 +89,15 @@ fn a_forbidden_process_is_told_of_when_it_starts() {
     let bench = Bench::new();
     let lookout = Lookout::new(named(&bench.name, Presence::Absent), Events::OfTheKernel);
     assert_eq!(lookout.watches.describe(), "the kernel's process events, inotify, and a poll every 50 ms");
-    lookout.hold();
-    let running = bench.start();
-    let (evidence, told_by) = lookout.broke();
-    assert_eq!(evidence, format!("pid {} {} (root)", running.0.id(), bench.program().display()));
-    assert_eq!(told_by, "the kernel's process events");
+    // A poll that is due at that very moment may be faster; not every time.
+    let told_by_an_event = (0..10).any(|_| {
+        lookout.hold();
+        let running = bench.start();
+        let (evidence, told_by) = lookout.broke();
+        assert_eq!(evidence, format!("pid {} {} (root)", running.0.id(), bench.program().display()));
+        told_by == "the kernel's process events"
+    });
+    assert!(told_by_an_event, "ten times, a poll that comes every 50 ms was faster");
 }
 
 #[test]
