@@ -11,6 +11,7 @@ pub mod guard;
 pub mod launch;
 pub mod locks;
 pub mod looker;
+pub mod next;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,7 +73,7 @@ pub enum Beginning {
     /// Anew.
     New,
     /// It had halted or died, in this state, and is taken up again.
-    Again(State, Resumption),
+    Again(Box<State>, Resumption),
 }
 
 /// How a run ended.
@@ -190,7 +191,7 @@ pub fn carry_out(
     let (state, input) = match &run.beginning {
         Beginning::New => (State { order, ..State::default() }, Input::Open(opening)),
         Beginning::Again(state, resumption) => {
-            (State { order, ..state.clone() }, Input::Resume(opening, resumption.clone()))
+            (State { order, ..State::clone(state) }, Input::Resume(opening, resumption.clone()))
         }
     };
     plan_is_kept().map_err(DriverError::Plan)?;
@@ -388,7 +389,13 @@ impl Driver {
     /// The log has no room to go on. What happened is recorded in the room that is kept for it; what was to begin is not.
     fn close_without_room(&mut self) -> Result<(), LogError> {
         let begins = |event: &Event| {
-            matches!(event, Event::StepIntended { .. } | Event::RunOpened { .. } | Event::RunResumed { .. })
+            matches!(
+                event,
+                Event::StepIntended { .. }
+                    | Event::RerunBegan { .. }
+                    | Event::RunOpened { .. }
+                    | Event::RunResumed { .. }
+            )
         };
         let happened = self.pending.iter().position(begins).unwrap_or(self.pending.len());
         if happened > 0 {
@@ -513,7 +520,8 @@ impl Driver {
 
     /// Opens the program of a step. A command that gives a secret is announced, durably, before it runs.
     fn prepare(&mut self, step: usize) -> Result<Result<Option<launch::Prepared>, String>, LogError> {
-        let action = self.procedure().steps()[step].action.clone();
+        let (procedure, at) = self.carried_out(step);
+        let action = procedure.steps()[at].action.clone();
         for (name, command) in self.secrets.commands_for(&action) {
             let event = Event::SecretAsked { name: name.clone(), command };
             self.state.apply(&event).expect("a secret may be asked for in an open run");
@@ -524,12 +532,17 @@ impl Driver {
                 return Ok(Err(reason));
             }
         }
-        Ok(launch::prepare(self.procedure(), step, &self.run.id, &self.secrets, &self.programs, &self.us))
+        let (procedure, at) = self.carried_out(step);
+        Ok(launch::prepare(procedure, at, &self.run.id, &self.secrets, &self.programs, &self.us))
     }
 
-    /// What is carried out now: the plan's steps, or their undos.
-    fn procedure(&self) -> &Procedure {
-        self.back.as_ref().map_or(&self.run.procedure, |back| &back.procedure)
+    /// The step with this index of what is carried out now: one of the plan's steps, or of their undos, or one that is run again.
+    fn carried_out(&self, step: usize) -> (&Procedure, usize) {
+        match (&self.state.again, &self.back) {
+            (Some(again), _) => (&self.run.procedure, again.at),
+            (None, Some(back)) => (&back.procedure, step),
+            (None, None) => (&self.run.procedure, step),
+        }
     }
 
     fn looked(&mut self, requires: Vec<Sight>, ensures: Vec<Sight>) -> Result<(), LogError> {
@@ -545,9 +558,14 @@ impl Driver {
         let Some(Ok(Some(prepared))) = self.prepared.take() else {
             unreachable!("the machine starts only what was prepared well");
         };
-        let step = &self.procedure().steps()[step];
+        let (procedure, step) = self.carried_out(step);
+        let step = &procedure.steps()[step];
         let timeout = step.timeout;
-        let way = if self.back.is_some() { Way::Back } else { Way::Forward };
+        let way = match (&self.state.again, &self.back) {
+            (Some(_), _) => Way::Again,
+            (None, Some(_)) => Way::Back,
+            (None, None) => Way::Forward,
+        };
         let name = launch::attempt_name(&step.id, way, attempt);
         let folder = self.run.home.run(&self.run.id);
         let ends = launch::Ends { on_output: self.output_sink(), on_end: self.end_sink() };
@@ -619,22 +637,22 @@ impl Driver {
             let given: &BTreeMap<StepId, String> = match question {
                 Question::Confirm => &answers.confirm,
                 Question::Manual => &answers.attest,
-                Question::GoOn | Question::WhatNext => {
+                Question::GoOn | Question::WhatNext | Question::RunAgain => {
                     unreachable!("without a terminal, `--step` is refused at the opening and a failure has its rule")
                 }
             };
             let words = given.get(step).cloned().unwrap_or_default();
-            self.post(Input::Answered(Reply { words, by: AnsweredBy::CommandLine }));
+            self.post(Input::Answered(Reply { step: step.clone(), question, words, by: AnsweredBy::CommandLine }));
             return;
         }
-        let sender = self.sender.clone();
+        let (sender, step) = (self.sender.clone(), step.clone());
         let answered = move |answer: prompt::Answer| {
             let words = match answer {
                 prompt::Answer::Words(words) => words,
                 prompt::Answer::Nobody => String::new(),
                 prompt::Answer::Withdrawn => return,
             };
-            let reply = Reply { words, by: AnsweredBy::Terminal };
+            let reply = Reply { step, question, words, by: AnsweredBy::Terminal };
             // The loop may be gone already.
             let _ = sender.send(Message::Input(Input::Answered(reply)));
         };
@@ -684,11 +702,10 @@ impl Driver {
             ),
             Verdict::Halted(cause) => {
                 let at = self.halted_at.as_ref().map(|step| format!(" at step `{step}`")).unwrap_or_default();
-                format!(
-                    "interlock: halted{at}: {}; go on with: interlock resume {1}, take it back with: interlock undo {1}; {review}",
-                    crate::report::story::cause_in_words(cause),
-                    self.run.id
-                )
+                let cause = crate::report::story::cause_in_words(cause);
+                let next = next::what_next(&self.run.procedure, &self.state, &self.run.id);
+                let (resume, undo) = (next.resume, next.undo);
+                format!("interlock: halted{at}: {cause}; go on with: {resume}, take it back with: {undo}; {review}")
             }
         }
     }

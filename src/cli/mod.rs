@@ -8,6 +8,7 @@ mod kinds;
 mod open_runs;
 mod place;
 mod plan;
+mod rerun;
 mod run;
 
 use std::path::PathBuf;

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use crate::audit::{self, Draft, Home, Log};
 use crate::cli::failure::{Failure, put, say};
+use crate::cli::rerun::reruns;
 use crate::cli::run::{answer, carry, people};
 use crate::cli::{Format, Global, place};
 use crate::diagnostic::escape::escape_line;
 use crate::driver::launch::{Secrets, end_left};
 use crate::driver::locks::{Alive, Claim, LockError, Locks};
+use crate::driver::next::{Next, what_next};
 use crate::driver::{self, Beginning};
 use crate::exec::containment::Containment;
 use crate::history::clip::clip;
@@ -32,11 +34,13 @@ pub struct Status {}
 /// Goes on with a run that had halted or was killed, by the plan it was started with.
 ///
 /// Every fact that is held at that point is looked at before anything else. A step that failed is attempted again from its start;
-/// one that nobody saw end is in doubt, and the runbook's rule or a person decides.
+/// one that nobody saw end is in doubt, and the runbook's rule or a person decides. After a broken fact, the step that had ensured it
+/// can be run again first: at a terminal it is asked for, without one say --rerun.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   interlock resume 019a8f6e
   interlock resume 019a8f6e --decide change=undo
+  interlock resume 019a8f6e --rerun stop-monit --decide change=retry
   interlock resume 019a8f6e --take-over --reason 'amy went home, I have her notes'")]
 pub struct Resume {
     /// The run's id, or the beginning of it
@@ -44,6 +48,9 @@ pub struct Resume {
     /// What to do about a step that failed or is in doubt: STEP=retry or STEP=undo
     #[arg(long, value_name = "STEP=CHOICE", value_parser = decision)]
     decide: Vec<(StepId, Choice)>,
+    /// Run this step again first, because what it had ensured is broken; may be given many times
+    #[arg(long, value_name = "STEP")]
+    rerun: Vec<StepId>,
     #[command(flatten)]
     takeover: TakeOver,
     /// Says, where there is no terminal, that a manual step is done, in words that are recorded
@@ -58,16 +65,23 @@ pub struct Resume {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   interlock undo 019a8f6e
+  interlock undo 019a8f6e --rerun stop-monit       what an undo requires is broken: first run again what had ensured it
 
 Exit codes: 0 everything that could be taken back was, 10 going back failed or ends at an irreversible step.")]
 pub struct Undo {
     /// The run's id, or the beginning of it
     run: String,
+    /// Run this step again first, because what it had ensured is broken; may be given many times
+    #[arg(long, value_name = "STEP")]
+    rerun: Vec<StepId>,
     #[command(flatten)]
     takeover: TakeOver,
-    /// Says, where there is no terminal, that a manual undo is done, in words that are recorded
+    /// Says, where there is no terminal, that a manual undo or a step that is run again is done, in words that are recorded
     #[arg(long, value_name = "STEP=WORDS", value_parser = answer)]
     attest: Vec<(StepId, String)>,
+    /// The answer to the confirmation of a step that is run again, where there is no terminal
+    #[arg(long, value_name = "STEP=WORDS", value_parser = answer)]
+    confirm: Vec<(StepId, String)>,
 }
 
 /// Gives a run up as it stands: nothing more is done, its locks are free, and the reason is kept.
@@ -186,8 +200,12 @@ impl OpenRun {
 
     /// The step that nobody saw end, if there is one.
     fn in_doubt(&self) -> Option<&StepId> {
-        let state = self.state.back.as_deref().unwrap_or(&self.state);
         let doubtful = |status| matches!(status, StepStatus::Open | StepStatus::InDoubt);
+        let again = self.state.again.as_ref().filter(|again| again.begun()).map(|again| &again.run);
+        if let Some(again) = again.and_then(|run| run.steps.last()).filter(|step| doubtful(step.status)) {
+            return Some(&again.id);
+        }
+        let state = self.state.back.as_deref().unwrap_or(&self.state);
         state.steps.last().filter(|step| doubtful(step.status)).map(|step| &step.id)
     }
 
@@ -241,20 +259,24 @@ impl Status {
                 (false, Phase::Over(_)) => "halted",
                 (false, _) => "died",
             };
-            let left: Vec<String> = open
-                .procedure(&home)
-                .map(|procedure| open.left(&procedure).iter().map(Fact::to_string).collect())
+            let procedure = open.procedure(&home).ok();
+            let left: Vec<String> = procedure
+                .as_ref()
+                .map(|procedure| open.left(procedure).iter().map(Fact::to_string).collect())
                 .unwrap_or_default();
+            let broken: Vec<String> = open.state.broken.iter().map(Fact::to_string).collect();
+            let next = procedure.map(|procedure| what_next(&procedure, &open.state, &open.run));
             put(&match global.format {
                 Format::Json => format!(
                     "{}\n",
                     serde_json::json!({
                         "run": open.run, "state": state, "doubt": open.in_doubt(), "runbook": open.runbook,
                         "began": open.began, "last": open.last, "operator": by_whom(&open.who), "why": open.why,
-                        "left": left, "locks": open.locks,
+                        "left": left, "broken": broken, "rerun": next.map(|next| next.rerun).unwrap_or_default(),
+                        "locks": open.locks,
                     })
                 ),
-                Format::Human => open.in_words(state, &left),
+                Format::Human => open.in_words(state, &left, &broken, next),
             })?;
         }
         Ok(ExitCode::SUCCESS)
@@ -262,7 +284,7 @@ impl Status {
 }
 
 impl OpenRun {
-    fn in_words(&self, state: &str, left: &[String]) -> String {
+    fn in_words(&self, state: &str, left: &[String], broken: &[String], next: Option<Next>) -> String {
         let run = &self.run;
         let mut text = format!(
             "{run}  {state}  {}  by {} on {}, began {}, last entry {}\n",
@@ -281,13 +303,22 @@ impl OpenRun {
         if !left.is_empty() {
             text.push_str(&format!("    left as it made it: {}\n", escape_line(&left.join(", "))));
         }
+        if !broken.is_empty() {
+            text.push_str(&format!("    did not hold when last seen: {}\n", escape_line(&broken.join(", "))));
+        }
+        if let Some(next) = next.as_ref().filter(|next| !next.rerun.is_empty()) {
+            let steps: Vec<String> = next.rerun.iter().map(|step| format!("`{step}`")).collect();
+            text.push_str(&format!("    had ensured that, and can be run again: {}\n", steps.join(", ")));
+        }
         if !self.locks.is_empty() {
             text.push_str(&format!("    holds the locks: {}\n", escape_line(&self.locks.join(", "))));
         }
         if state != "running" {
-            text.push_str(&format!(
-                "    next: interlock resume {run} | interlock undo {run} | interlock abandon {run} --reason …\n"
-            ));
+            let (resume, undo) = match next {
+                Some(next) => (next.resume, next.undo),
+                None => (format!("interlock resume {run}"), format!("interlock undo {run}")),
+            };
+            text.push_str(&format!("    next: {resume} | {undo} | interlock abandon {run} --reason …\n"));
         }
         text
     }
@@ -335,6 +366,7 @@ struct Again<'a> {
     run: &'a str,
     purpose: Purpose,
     decide: &'a [(StepId, Choice)],
+    rerun: &'a [StepId],
     takeover: &'a TakeOver,
     attest: &'a [(StepId, String)],
     confirm: &'a [(StepId, String)],
@@ -355,6 +387,10 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         }
         decided.insert(step.clone(), *choice);
     }
+    let reruns = reruns(&procedure, &open.state, again.rerun)?;
+    if let Some(step) = reruns.once_more {
+        decided.entry(step).or_insert(Choice::Retry);
+    }
     let people = people(global, again.attest, again.confirm, &procedure)?;
     let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
     let claim = Claim {
@@ -373,15 +409,15 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     })?;
     let log = Log::open(&home, who).map_err(|error| Failure::Internal(error.to_string()))?;
     // What is left of the step in doubt is ended when the run is set up.
-    let resumption = Resumption { purpose: again.purpose, taken_over, ended: Vec::new() };
+    let resumption = Resumption { taken_over, ended: Vec::new() };
     let run = driver::Run {
         id: open.run,
         procedure: Arc::new(procedure),
         plan: open.plan.ok_or_else(|| Failure::Internal("the run has no plan".to_owned()))?,
-        settings: Settings { pace: Pace::Straight, people, decided },
+        settings: Settings { pace: Pace::Straight, people, decided, purpose: again.purpose, rerun: reruns.first },
         locks: open.locks,
         home,
-        beginning: Beginning::Again(open.state, resumption),
+        beginning: Beginning::Again(Box::new(open.state), resumption),
     };
     let code = carry(global, run, log, secrets, locks, || Ok(()));
     drop(alive);
@@ -392,8 +428,8 @@ impl Resume {
     /// Carries it out.
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
         let (purpose, takeover) = (Purpose::GoOn, &self.takeover);
-        let (decide, attest, confirm) = (&self.decide, &self.attest, &self.confirm);
-        take_up(global, &Again { run: &self.run, purpose, decide, takeover, attest, confirm })
+        let (decide, rerun, attest, confirm) = (&self.decide, &self.rerun, &self.attest, &self.confirm);
+        take_up(global, &Again { run: &self.run, purpose, decide, rerun, takeover, attest, confirm })
     }
 }
 
@@ -401,7 +437,8 @@ impl Undo {
     /// Carries it out. What was asked for was done when everything is taken back, so that is exit 0 here.
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
         let (purpose, takeover) = (Purpose::TakeBack, &self.takeover);
-        let again = Again { run: &self.run, purpose, decide: &[], takeover, attest: &self.attest, confirm: &[] };
+        let (rerun, attest, confirm) = (&self.rerun, &self.attest, &self.confirm);
+        let again = Again { run: &self.run, purpose, decide: &[], rerun, takeover, attest, confirm };
         let code = take_up(global, &again)?;
         Ok(if code == ExitCode::from(9) { ExitCode::SUCCESS } else { code })
     }

@@ -17,7 +17,7 @@ use crate::history::clip::clip;
 use crate::history::event::{Cause, Event};
 use crate::history::state::Verdict;
 use crate::id::{Digest, RunId, StepId};
-use crate::machine::{Answers, Pace, People, Settings, StopSignal};
+use crate::machine::{Answers, Pace, People, Purpose, Settings, StopSignal};
 use crate::plan::Procedure;
 use crate::report::story::by_whom;
 use crate::terminal::prompt;
@@ -109,7 +109,8 @@ impl Run {
             Ok(())
         };
         let pace = if self.step { Pace::StepByStep } else { Pace::Straight };
-        let settings = Settings { pace, people, decided: BTreeMap::new() };
+        let (decided, purpose, rerun) = (BTreeMap::new(), Purpose::GoOn, Vec::new());
+        let settings = Settings { pace, people, decided, purpose, rerun };
         let procedure = Arc::new(procedure);
         let run = driver::Run { id, procedure, plan: digest, settings, locks: names, home, beginning: Beginning::New };
         let code = carry(global, run, log, secrets, locks, plan_is_kept);

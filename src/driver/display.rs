@@ -129,6 +129,8 @@ impl Display {
             | Event::Declined { .. }
             | Event::StepNotApplicable { .. }
             | Event::StepRetried { .. }
+            | Event::RerunBegan { .. }
+            | Event::RerunNotNeeded { .. }
             | Event::UndoBegan { .. }
             | Event::RunResumed { .. }
             | Event::RunUndone { .. }

@@ -96,8 +96,13 @@ impl Facts {
 
 /// Looks once at every fact of a plan, for `plan --now`: nothing is held, nothing is recorded.
 pub fn look_at_all(procedure: &Procedure) -> Vec<Sight> {
+    look_at(procedure, &procedure.facts())
+}
+
+/// Looks once at these facts of a plan: nothing is held, nothing is recorded.
+pub fn look_at(procedure: &Procedure, facts: &[Fact]) -> Vec<Sight> {
     let view = View::outside_steps();
-    procedure.facts().iter().map(|fact| look_once(procedure, fact, Side::Before, &view)).collect()
+    facts.iter().map(|fact| look_once(procedure, fact, Side::Before, &view)).collect()
 }
 
 /// Each fact of a plan with how it is told, to be announced before the first look.

@@ -225,21 +225,30 @@ fn rendered(plan: &Plan, text: &Text, secrets: &Secrets) -> Result<String, Strin
     }
 }
 
-/// The name of an attempt: of its control group, its mark, and its files.
+/// The name of an attempt: of its control group, its mark, and its files. The attempts of a step that is run again count on.
 pub fn attempt_name(step: &StepId, way: Way, attempt: u32) -> String {
     match way {
-        Way::Forward => format!("{step}-{attempt}"),
+        Way::Forward | Way::Again => format!("{step}-{attempt}"),
         Way::Back => format!("{step}-undo-{attempt}"),
     }
 }
 
-/// Ends what a run that died has left running of the step that was open, and names it.
+/// Ends what a run that died has left running of the steps that were open, and names it: of the step at which it stands, and of
+/// one that was run again.
 ///
 /// # Errors
 /// Something of it could not be ended, in words.
 pub fn end_left(containment: &Containment, state: &State) -> Result<Vec<String>, String> {
     let (inner, way) = state.back.as_deref().map_or((state, Way::Forward), |back| (back, Way::Back));
-    let Some(open) = inner.steps.last().filter(|step| step.attempts > 0) else { return Ok(Vec::new()) };
+    let mut ended = end_left_of(containment, inner, way)?;
+    if let Some(again) = state.again.as_ref().filter(|again| again.begun()) {
+        ended.extend(end_left_of(containment, &again.run, Way::Again)?);
+    }
+    Ok(ended)
+}
+
+fn end_left_of(containment: &Containment, state: &State, way: Way) -> Result<Vec<String>, String> {
+    let Some(open) = state.steps.last().filter(|step| step.attempts > 0) else { return Ok(Vec::new()) };
     if !matches!(open.status, StepStatus::Open | StepStatus::InDoubt) {
         return Ok(Vec::new());
     }

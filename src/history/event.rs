@@ -113,6 +113,8 @@ pub enum Question {
     GoOn,
     /// What to do about a step that failed: `retry`, `undo` or `halt`.
     WhatNext,
+    /// Whether a step that was done is run again, because a fact that it had ensured is broken: `again`, `leave` or `halt`.
+    RunAgain,
 }
 
 /// In which direction a step is taken.
@@ -124,6 +126,8 @@ pub enum Way {
     Forward,
     /// Taken back: its `undo`.
     Back,
+    /// Done once more, after it had been done, because a fact that it had ensured was broken.
+    Again,
 }
 
 impl Way {
@@ -350,6 +354,23 @@ pub enum Event {
         by: DecidedBy,
         /// How long is waited before, in milliseconds.
         pause_millis: u64,
+    },
+    /// A step that was done is run again, because a fact that it had ensured is broken: the events that follow and say
+    /// `"way":"again"` are of it, until it is done.
+    RerunBegan {
+        /// The step.
+        step: StepId,
+        /// How a person asked for it.
+        by: AnsweredBy,
+        /// What was seen of each fact it ensures; one of them at least does not hold.
+        seen: Vec<Sight>,
+    },
+    /// A step was to be run again, but everything that it had ensured holds, so it was not.
+    RerunNotNeeded {
+        /// The step.
+        step: StepId,
+        /// What was seen of each fact it ensures.
+        seen: Vec<Sight>,
     },
     /// From here on every step that was done or begun is taken back, the last first.
     UndoBegan {

@@ -1,6 +1,7 @@
 //! The events of a run, and its state as their fold. One vocabulary: the audit log, the JSON output and the terminal all
 //! show these events, and the live run, `verify` and the reports share this fold. Pure.
 
+pub mod again;
 pub mod clip;
 pub mod entry;
 pub mod event;

@@ -4,8 +4,11 @@
 //! What it never allows: a step that starts before the one in front of it has ended well, a step that starts after a held fact
 //! broke or a signal came, and a completion while a step is open.
 
+use std::collections::BTreeSet;
+
+use crate::history::again::Again;
 use crate::history::event::{Cause, Ending, Event, Question, Way};
-use crate::id::{Digest, StepId};
+use crate::id::{Digest, Fact, StepId};
 
 /// The state of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,7 +29,15 @@ pub struct State {
     pub stopping: Option<Stopping>,
     /// The way back, once it was begun: a run of its own over the undos, whose events are those that say `"way":"back"`.
     pub back: Option<Box<State>>,
-    /// Whether the run was taken up again and nothing of it was done since.
+    /// A step that is run again: a run of its own over that one step, whose events are those that say `"way":"again"`.
+    pub again: Option<Box<Again>>,
+    /// The steps that a person at the terminal wants run again, since the run was taken up.
+    pub wanted: Vec<StepId>,
+    /// The steps of which it is settled, since the run was taken up, whether they are run again: they were, or are not.
+    pub settled: Vec<StepId>,
+    /// The facts that did not hold when they were last looked at.
+    pub broken: BTreeSet<Fact>,
+    /// Whether the run was taken up again and nothing of it was done since, but for steps that were run again.
     pub resumed: Resumed,
 }
 
@@ -143,7 +154,18 @@ pub struct IllegalEvent(pub String);
 impl State {
     /// Changes the state by one event, or refuses it and leaves the state as it was.
     pub fn apply(&mut self, event: &Event) -> Result<(), IllegalEvent> {
-        match way_of(event) {
+        self.route(event)?;
+        self.note_what_was_seen(event);
+        Ok(())
+    }
+
+    fn route(&mut self, event: &Event) -> Result<(), IllegalEvent> {
+        match self.way_of(event) {
+            Some(Way::Again) => {
+                self.running("a step was run again")?;
+                return self.apply_again(event);
+            }
+            Some(_) if self.again.is_some() => return refuse("another step while one was being run again"),
             Some(Way::Back) => {
                 self.running("a step was taken back")?;
                 let Some(back) = &mut self.back else { return refuse("a step was taken back before going back began") };
@@ -153,15 +175,14 @@ impl State {
             Some(Way::Forward) if self.back.is_some() => return refuse("a step was done after going back had begun"),
             Some(Way::Forward) | None => {}
         }
-        if let Some(back) = &mut self.back
-            && belongs_to_the_way_back(event)
-        {
-            return back.apply_here(event);
+        match (&mut self.again, &mut self.back) {
+            (Some(again), _) if belongs_to_what_is_carried_out(event) => again.run.apply_here(event),
+            (None, Some(back)) if belongs_to_what_is_carried_out(event) => back.apply_here(event),
+            (Some(_) | None, Some(_) | None) => self.apply_here(event),
         }
-        self.apply_here(event)
     }
 
-    fn apply_here(&mut self, event: &Event) -> Result<(), IllegalEvent> {
+    pub(super) fn apply_here(&mut self, event: &Event) -> Result<(), IllegalEvent> {
         match event {
             Event::LogCreated { .. } | Event::LogRepaired { .. } => refuse("an entry about the log inside a run"),
             Event::RunOpened { plan, steps, .. } => self.open(plan, *steps),
@@ -170,7 +191,7 @@ impl State {
                 Phase::Ready { .. } | Phase::Failed { .. } => Ok(()),
                 _ => refuse("watches were armed outside the opening of a run"),
             },
-            Event::Answered { step, question, .. } => self.answer(step, *question),
+            Event::Answered { step, question, answer, .. } => self.answer(step, *question, answer),
             Event::Declined { step, question, .. } => {
                 self.asked(step, *question)?;
                 self.stopping.get_or_insert(Stopping::Declined);
@@ -221,8 +242,12 @@ impl State {
                 }
                 _ => refuse(format!("step `{step}` is attempted again, but it had not failed")),
             },
+            Event::RerunBegan { step, seen, .. } => self.begin_rerun(step, seen),
+            Event::RerunNotNeeded { step, seen } => self.pass_over_rerun(step, seen),
             Event::UndoBegan { steps, .. } => match self.phase {
-                Phase::Ready { .. } | Phase::Failed { .. } if self.back.is_none() => {
+                Phase::Ready { .. } | Phase::Failed { .. } if self.back.is_none() && self.again_is_still() => {
+                    // What was run again and did not end well is taken back with the rest.
+                    self.again = None;
                     self.stopping = None;
                     self.resumed = Resumed::No;
                     self.back = Some(Box::new(Self {
@@ -237,7 +262,7 @@ impl State {
             },
             Event::RunResumed { .. } => self.resume(),
             Event::RunUndone { .. } => match &self.back {
-                Some(back) if back.phase == (Phase::Ready { next: back.total }) => {
+                Some(back) if back.phase == (Phase::Ready { next: back.total }) && self.again.is_none() => {
                     self.phase = Phase::Over(Verdict::Undone);
                     Ok(())
                 }
@@ -270,6 +295,9 @@ impl State {
             }
             Event::RunHalted { cause, .. } => {
                 self.running("a run halted")?;
+                if let Some(again) = &mut self.again {
+                    again.run.stand_still()?;
+                }
                 if let Some(back) = &mut self.back {
                     back.stand_still()?;
                 }
@@ -278,6 +306,9 @@ impl State {
                 Ok(())
             }
             Event::RunCompleted { .. } if self.back.is_some() => refuse("a run completed after going back had begun"),
+            Event::RunCompleted { .. } if self.again.is_some() => {
+                refuse("a run completed while a step was being run again")
+            }
             Event::RunCompleted { .. } => match self.phase {
                 Phase::Ready { next } if next == self.total && self.stopping != Some(Stopping::HoldBroken) => {
                     self.phase = Phase::Over(Verdict::Completed);
@@ -319,12 +350,15 @@ impl State {
                 back.phase = Phase::Ready { next: step };
             }
         }
+        self.resume_again();
         self.stand_again();
+        self.wanted.clear();
+        self.settled.clear();
         self.resumed = Resumed::JustNow;
         Ok(())
     }
 
-    fn stand_again(&mut self) {
+    pub(super) fn stand_again(&mut self) {
         self.stopping = None;
         self.answered = Answered::default();
         self.phase = match self.steps.last_mut() {
@@ -381,11 +415,13 @@ impl State {
         }
     }
 
-    fn answer(&mut self, step: &StepId, question: Question) -> Result<(), IllegalEvent> {
+    fn answer(&mut self, step: &StepId, question: Question, answer: &str) -> Result<(), IllegalEvent> {
         self.asked(step, question)?;
         match question {
             Question::Confirm => self.answered.confirm = true,
             Question::GoOn => self.answered.go_on = true,
+            Question::RunAgain if answer.trim() == "again" => self.wanted.push(step.clone()),
+            Question::RunAgain => self.settled.push(step.clone()),
             Question::Manual | Question::WhatNext => {}
         }
         Ok(())
@@ -397,6 +433,7 @@ impl State {
             (Question::Confirm | Question::GoOn, Phase::Ready { .. }) => self.next_is(step).map(|_| ()),
             (Question::Manual, Phase::Acting { step: at }) if self.steps[at].id == *step => Ok(()),
             (Question::WhatNext, Phase::Failed { step: at }) if self.steps[at].id == *step => Ok(()),
+            (Question::RunAgain, _) => self.may_be_run_again(step).map(|_| ()),
             (Question::Confirm | Question::GoOn | Question::Manual | Question::WhatNext, _) => {
                 refuse(format!("an answer for step `{step}`, which was not asking"))
             }
@@ -473,7 +510,7 @@ impl State {
         }
     }
 
-    fn may_go_on(&self, step: &StepId) -> Result<(), IllegalEvent> {
+    pub(super) fn may_go_on(&self, step: &StepId) -> Result<(), IllegalEvent> {
         match self.stopping {
             None => Ok(()),
             Some(Stopping::HoldBroken) => refuse(format!("step `{step}` began after a held fact had broken")),
@@ -495,7 +532,7 @@ impl State {
         ))
     }
 
-    fn running(&self, what: &str) -> Result<(), IllegalEvent> {
+    pub(super) fn running(&self, what: &str) -> Result<(), IllegalEvent> {
         match self.phase {
             Phase::New | Phase::Over(_) => refuse(format!("{what} in a run that is not open")),
             Phase::Ready { .. } | Phase::Acting { .. } | Phase::Verifying { .. } | Phase::Failed { .. } => Ok(()),
@@ -503,35 +540,8 @@ impl State {
     }
 }
 
-/// The direction of an event of a step; none for what is not of a step.
-fn way_of(event: &Event) -> Option<Way> {
-    match event {
-        Event::StepIntended { way, .. }
-        | Event::StepEnded { way, .. }
-        | Event::StepDone { way, .. }
-        | Event::StepFailed { way, .. } => Some(*way),
-        Event::StepAlready { .. } | Event::StepNotApplicable { .. } | Event::StepRetried { .. } => Some(Way::Forward),
-        Event::LogCreated { .. }
-        | Event::LogRepaired { .. }
-        | Event::RunRefused { .. }
-        | Event::RunOpened { .. }
-        | Event::WatchesArmed { .. }
-        | Event::Answered { .. }
-        | Event::Declined { .. }
-        | Event::UndoBegan { .. }
-        | Event::HoldBroken { .. }
-        | Event::SecretAsked { .. }
-        | Event::SignalReceived { .. }
-        | Event::RunHalted { .. }
-        | Event::RunResumed { .. }
-        | Event::RunUndone { .. }
-        | Event::RunAbandoned { .. }
-        | Event::RunCompleted { .. } => None,
-    }
-}
-
-/// Once going back has begun, these speak of it.
-fn belongs_to_the_way_back(event: &Event) -> bool {
+/// While a step is run again, and once going back has begun, these speak of it.
+fn belongs_to_what_is_carried_out(event: &Event) -> bool {
     matches!(
         event,
         Event::Answered { .. }
@@ -543,6 +553,6 @@ fn belongs_to_the_way_back(event: &Event) -> bool {
     )
 }
 
-fn refuse<T>(why: impl Into<String>) -> Result<T, IllegalEvent> {
+pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, IllegalEvent> {
     Err(IllegalEvent(why.into()))
 }

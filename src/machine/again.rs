@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::history::clip::clip;
-use crate::history::event::{Cause, DecidedBy, Event, Sight};
-use crate::history::state::{Phase, StepStatus};
+use crate::history::event::{Cause, DecidedBy, Event, Sight, Verdict};
+use crate::history::state::{Phase, Resumed, StepStatus};
 use crate::id::Fact;
 use crate::machine::entries::announcements;
 use crate::machine::{
-    BackProcedure, Choice, Decision, Effect, Establish, Machine, Opening, People, Purpose, Resumption, Turn,
+    BackProcedure, Choice, Decision, Effect, Establish, Machine, Opening, People, Purpose, Resumption, Turn, rerun,
 };
 use crate::runbook::model::InDoubt;
 
@@ -28,22 +28,36 @@ impl Machine<'_> {
         for event in &events {
             state.apply(event).expect("the command line takes up only a run that can be");
         }
-        let machine = Machine { state: &state, whole: &state, ..*self };
-        let mut decision = machine.resumed(resumption.purpose);
+        let mut decision = self.on(&state, |machine| machine.resumed());
         events.append(&mut decision.events);
         Decision { events, effects: decision.effects }
     }
 
-    pub(super) fn resumed(&self, purpose: Purpose) -> Decision {
-        if self.state.back.is_some() {
+    /// The run was taken up again, or a step that was to be run again was: what has to be looked at or decided first.
+    pub(super) fn resumed(&self) -> Decision {
+        if let Some(step) = self.next_rerun() {
+            return Decision { events: Vec::new(), effects: vec![Effect::Examine(step.ensures.clone())] };
+        }
+        if self.whole.back.is_some() {
             return Decision { events: Vec::new(), effects: vec![Effect::GoBack(None)] };
         }
-        if purpose == Purpose::TakeBack {
+        // A step that is run again may be brought to its end before everything is taken back, if a person says so.
+        let first_again = self
+            .again
+            .is_some_and(|_| self.settings.decided.get(&self.procedure.steps()[0].id) == Some(&Choice::Retry));
+        if self.settings.purpose == Purpose::TakeBack && !first_again {
             return self.go_back(DecidedBy::Person, "a person asked for it".to_owned());
         }
-        let Phase::Failed { step: at } = self.state.phase else {
-            return self.begin(self.state.current().unwrap_or(self.procedure.steps().len()));
-        };
+        let facts = self.worth_a_look();
+        if facts.is_empty() {
+            return self.take_up(Vec::new());
+        }
+        Decision { events: Vec::new(), effects: vec![Effect::Examine(facts)] }
+    }
+
+    /// The step that did not end well, if the run stands at one, and what is decided about it.
+    fn decided(&self) -> Option<(usize, Option<(Choice, DecidedBy)>)> {
+        let Phase::Failed { step: at } = self.state.phase else { return None };
         let step = &self.procedure.steps()[at];
         let in_doubt = self.state.steps[at].status == StepStatus::InDoubt;
         let rule = match (in_doubt, step.in_doubt) {
@@ -53,38 +67,91 @@ impl Machine<'_> {
             (true, InDoubt::Ask) => None,
         };
         let decided = self.settings.decided.get(&step.id).map(|choice| (*choice, DecidedBy::Person));
-        match decided.or(rule) {
-            Some((Choice::Retry, by)) => self.retry(at, by, Duration::ZERO),
-            Some((Choice::Undo, by)) => self.go_back(by, format!("step `{}` was in doubt", step.id)),
-            // What the step ensures is looked at before anybody decides.
-            None if !step.ensures.is_empty() => {
-                Decision { events: Vec::new(), effects: vec![Effect::Examine(step.ensures.clone())] }
+        Some((at, decided.or(rule)))
+    }
+
+    /// What is looked at before a person decides: what a step in doubt ensures, and what steps before it had ensured and is
+    /// needed where the run stands.
+    fn worth_a_look(&self) -> Vec<Fact> {
+        let doubtful = match self.decided() {
+            Some((at, None)) => self.procedure.steps()[at].ensures.clone(),
+            Some((_, Some(_))) | None => Vec::new(),
+        };
+        let needed = match (&self.settings.people, self.decided()) {
+            (People::Terminal, _) | (People::Nobody(_), Some((_, None))) => self.needed_of_others(),
+            (People::Nobody(_), Some((_, Some(_))) | None) => Vec::new(),
+        };
+        let mut facts = doubtful;
+        for fact in needed {
+            if !facts.contains(&fact) {
+                facts.push(fact);
             }
-            None => self.decide_on_doubt(at, Vec::new()),
+        }
+        facts
+    }
+
+    /// Goes on where the run stands. `sights` is what was seen of what is worth a look.
+    fn take_up(&self, sights: Vec<Sight>) -> Decision {
+        let Some((at, decided)) = self.decided() else {
+            return self.begin(self.state.current().unwrap_or(self.procedure.steps().len()));
+        };
+        match decided {
+            Some((Choice::Retry, by)) => self.retry(at, by, Duration::ZERO),
+            Some((Choice::Undo, by)) => {
+                let step = &self.procedure.steps()[at].id;
+                self.go_back(by, format!("step `{step}` was in doubt"))
+            }
+            None => self.decide_on_doubt(at, sights),
         }
     }
 
-    /// What a step in doubt ensures was looked at: a person decides.
+    /// What was worth a look was looked at.
     pub(super) fn examined(&self, sights: Vec<Sight>) -> Decision {
-        match self.state.phase {
-            Phase::Failed { step } => self.decide_on_doubt(step, sights),
-            Phase::New | Phase::Ready { .. } | Phase::Acting { .. } | Phase::Verifying { .. } | Phase::Over(_) => {
-                Decision::default()
+        match (self.state.phase, self.whole.resumed) {
+            (Phase::Ready { .. } | Phase::Failed { .. }, Resumed::JustNow) => {}
+            (
+                Phase::New
+                | Phase::Ready { .. }
+                | Phase::Acting { .. }
+                | Phase::Verifying { .. }
+                | Phase::Failed { .. }
+                | Phase::Over(_),
+                _,
+            ) => {
+                return Decision::default();
             }
         }
+        if let Some(step) = self.next_rerun() {
+            return self.begin_rerun(step, sights);
+        }
+        self.offer_rerun(&sights).unwrap_or_else(|| self.take_up(sights))
     }
 
     fn decide_on_doubt(&self, at: usize, sights: Vec<Sight>) -> Decision {
         let step = &self.procedure.steps()[at];
         let mut doubt = "nobody saw how it ended".to_owned();
-        for sight in &sights {
+        let (its_own, others): (Vec<&Sight>, Vec<&Sight>) =
+            sights.iter().partition(|sight| step.ensures.contains(&sight.fact));
+        for sight in its_own {
             doubt.push_str(&format!("; `{}`, which it ensures, {}: {}", sight.fact, sight.verdict, sight.evidence));
+        }
+        for sight in others.into_iter().filter(|sight| sight.verdict != Verdict::Holds) {
+            doubt.push_str(&format!("; `{}`, which is needed here, {}: {}", sight.fact, sight.verdict, sight.evidence));
         }
         match self.settings.people {
             People::Terminal => self.ask_what_next(step, &format!("step `{}` is in doubt: {doubt}", step.id)),
             People::Nobody(_) => {
+                let not_seen =
+                    |fact: &Fact| sights.iter().any(|sight| sight.fact == *fact && sight.verdict != Verdict::Holds);
+                let again: String = match self.again {
+                    Some(_) => String::new(),
+                    None => rerun::that_would_do(self.forward, self.whole, not_seen)
+                        .iter()
+                        .map(|step| format!("; --rerun {step} runs again what had ensured it"))
+                        .collect(),
+                };
                 let reason = format!(
-                    "step `{0}` is in doubt: {doubt}; a person decides with --decide {0}=retry or --decide {0}=undo",
+                    "step `{0}` is in doubt: {doubt}{again}; a person decides with --decide {0}=retry or --decide {0}=undo",
                     step.id
                 );
                 let halted = self.halt_event(Cause::PersonNeeded, reason, Some(at), sights);
@@ -153,7 +220,8 @@ impl Machine<'_> {
         let mut whole = self.whole.clone();
         whole.apply(&event).expect("a run turns back only where it stands");
         let state = whole.back.as_deref().expect("it has just turned back");
-        let machine = Machine { procedure: &back.procedure, back: Some(back), state, whole: &whole, ..*self };
+        let machine =
+            Machine { procedure: &back.procedure, back: Some(back), again: None, state, whole: &whole, ..*self };
         let mut decision = machine.begin(0);
         decision.events.insert(0, event);
         decision

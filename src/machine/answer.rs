@@ -23,6 +23,7 @@ pub fn judge(question: Question, expect: Option<&str>, words: &str) -> Judgement
         Question::Manual => words == "done",
         Question::GoOn => words == "go",
         Question::WhatNext => matches!(words, "retry" | "undo" | "halt"),
+        Question::RunAgain => matches!(words, "again" | "leave"),
     };
     if accepted {
         Judgement::Accepted
@@ -40,6 +41,7 @@ pub fn what_to_type(question: Question) -> &'static str {
         Question::Manual => "type `done` when it is done, or `no` to halt",
         Question::GoOn => "type `go` to start it, or `no` to halt",
         Question::WhatNext => "type `retry`, `undo` or `halt`",
+        Question::RunAgain => "type `again` to run it again, `leave` to go on without, or `no` to halt",
     }
 }
 

@@ -17,6 +17,9 @@ pub(super) const WHAT_NEXT: &str = "`retry` attempts it again from its start, `u
 
 impl Machine<'_> {
     pub(super) fn answered(&self, reply: &Reply) -> Decision {
+        if reply.question == Question::RunAgain {
+            return self.answered_to_run_again(reply);
+        }
         let Some(at) = self.state.current() else { return Decision::default() };
         let step = &self.procedure.steps()[at];
         let go_on_first = self.settings.pace == Pace::StepByStep && !self.state.answered.go_on;
@@ -54,6 +57,7 @@ impl Machine<'_> {
             (Question::WhatNext, "undo") => {
                 self.go_back(DecidedBy::Person, format!("a person chose it after step `{}`", step.id))
             }
+            (Question::RunAgain, _) => return Decision::default(),
             (Question::WhatNext, _) => self.halt(
                 self.cause_of_failure(at),
                 format!("step `{}` did not end well; a person chose to halt", step.id),
@@ -75,7 +79,7 @@ impl Machine<'_> {
             let ended = self.end_event(&step.id, attempt, Ending::Interrupted, Duration::ZERO, None, Vec::new());
             events.push(ended);
         }
-        let cause = match (self.back, self.state.phase) {
+        let cause = match (&self.whole.back, self.state.phase) {
             // An undo that nobody attests was not done: going back did not go all the way.
             (Some(_), _) => Cause::UndoFailed,
             (None, Phase::Failed { .. }) => self.cause_of_failure(at),

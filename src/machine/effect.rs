@@ -54,7 +54,8 @@ pub enum Effect {
         /// How long.
         within: Duration,
     },
-    /// Look once at what a step in doubt ensures, for the person who decides. Answered by [`Input::Examined`].
+    /// Look once: at what a step in doubt ensures and needs, for the person who decides; at what a step that may be run again
+    /// ensures. Answered by [`Input::Examined`].
     Examine(Vec<Fact>),
     /// Wait for so long before a step is attempted again. Answered by [`Input::Rested`].
     Rest(Duration),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::history::event::{AnsweredBy, DecidedBy, Ending, Output, Program, Sight, WatchedFact};
+use crate::history::event::{AnsweredBy, DecidedBy, Ending, Output, Program, Question, Sight, WatchedFact};
 use crate::id::{Digest, StepId};
 #[cfg(doc)]
 use crate::machine::{Effect, way_back::way_back};
@@ -76,8 +76,6 @@ pub struct Opening {
 /// How a run is taken up again.
 #[derive(Debug, Clone)]
 pub struct Resumption {
-    /// What for.
-    pub purpose: Purpose,
     /// Why another person takes it over.
     pub taken_over: Option<String>,
     /// Processes of the step in doubt that were still there and were ended.
@@ -111,6 +109,10 @@ pub struct Settings {
     pub people: People,
     /// What was decided beforehand about a step that failed or is in doubt, when a run is taken up again.
     pub decided: BTreeMap<StepId, Choice>,
+    /// What a run is taken up again for.
+    pub purpose: Purpose,
+    /// The steps that were done and are run again before anything else when a run is taken up, in the plan's order.
+    pub rerun: Vec<StepId>,
 }
 
 /// What is done about a step that failed or is in doubt.
@@ -152,6 +154,10 @@ pub enum Pace {
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
+    /// Which step was asked about.
+    pub step: StepId,
+    /// What was asked.
+    pub question: Question,
     /// The words; empty where the terminal ended without an answer.
     pub words: String,
     /// How they came.

@@ -13,14 +13,17 @@ mod effect;
 mod entries;
 mod held;
 mod input;
+pub mod rerun;
 mod steps;
 mod trouble;
 pub mod way_back;
 
 use std::time::Duration;
 
+use crate::history::again::Again;
 use crate::history::event::Way;
 use crate::history::state::{Phase, State};
+use crate::machine::rerun::once_more;
 use crate::plan::Procedure;
 pub use effect::{Decision, Effect, GRACE};
 pub use input::{
@@ -38,15 +41,20 @@ pub fn decide(
     elapsed: Duration,
     input: Input,
 ) -> Decision {
-    let machine = match (&state.back, back) {
-        (Some(inner), Some(back)) if !matches!(state.phase, Phase::Over(_)) => {
-            Machine { procedure: &back.procedure, back: Some(back), settings, state: inner, whole: state, elapsed }
+    let there =
+        Machine { procedure: forward, forward, back: None, again: None, settings, state, whole: state, elapsed };
+    let once_more = state.again.as_ref().map(|again| (again, once_more(forward, again.at)));
+    let machine = match (&once_more, &state.back, back) {
+        _ if matches!(state.phase, Phase::Over(_)) => there,
+        (Some((again, procedure)), _, _) => there.again(again, procedure),
+        (None, Some(inner), Some(back)) => {
+            Machine { procedure: &back.procedure, back: Some(back), state: inner, ..there }
         }
-        _ => Machine { procedure: forward, back: None, settings, state, whole: state, elapsed },
+        (None, Some(_) | None, Some(_) | None) => there,
     };
     match input {
-        Input::Open(opening) => machine.open(opening),
-        Input::Resume(opening, resumption) => machine.resume(opening, resumption),
+        Input::Open(opening) => there.open(opening),
+        Input::Resume(opening, resumption) => there.resume(opening, resumption),
         Input::Examined(sights) => machine.examined(sights),
         Input::Rested => machine.rested(),
         Input::GoBack(turn) => machine.begin_back(back, turn),
@@ -72,10 +80,14 @@ enum Establish {
 
 #[derive(Clone, Copy)]
 struct Machine<'a> {
-    /// What is carried out: the plan's steps, or their undos.
+    /// What is carried out: the plan's steps, or their undos, or one step once more.
     procedure: &'a Procedure,
+    /// The plan's steps.
+    forward: &'a Procedure,
     /// The way back, when it is gone.
     back: Option<&'a BackProcedure>,
+    /// The step that is run again, while it is.
+    again: Option<&'a Again>,
     settings: &'a Settings,
     /// The state of what is carried out.
     state: &'a State,
@@ -84,9 +96,28 @@ struct Machine<'a> {
     elapsed: Duration,
 }
 
-impl Machine<'_> {
+impl<'a> Machine<'a> {
     fn way(&self) -> Way {
-        if self.back.is_some() { Way::Back } else { Way::Forward }
+        match (self.again, self.back) {
+            (Some(_), _) => Way::Again,
+            (None, Some(_)) => Way::Back,
+            (None, None) => Way::Forward,
+        }
+    }
+
+    /// The machine for a step that is run again; `procedure` is that one step.
+    fn again(self, again: &'a Again, procedure: &'a Procedure) -> Self {
+        Self { procedure, again: Some(again), back: None, state: &again.run, ..self }
+    }
+
+    /// Decides on another state of the run than the one it was asked about: on what stands after some events, where the plan's
+    /// steps or a step that is run again are carried out, or going back has not gone on yet.
+    fn on<T>(&self, whole: &State, decide: impl FnOnce(Machine<'_>) -> T) -> T {
+        let there = Machine { procedure: self.forward, back: None, again: None, state: whole, whole, ..*self };
+        match &whole.again {
+            Some(again) => decide(there.again(again, &once_more(self.forward, again.at))),
+            None => decide(there),
+        }
     }
 }
 

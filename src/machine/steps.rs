@@ -237,7 +237,7 @@ impl Machine<'_> {
     pub(super) fn ask(&self, step: &Step, question: Question, ask: String, expect: Option<String>) -> Decision {
         let within = match question {
             Question::Manual => Some(step.timeout),
-            Question::Confirm | Question::GoOn | Question::WhatNext => None,
+            Question::Confirm | Question::GoOn | Question::WhatNext | Question::RunAgain => None,
         };
         let effect = Effect::Ask { step: step.id.clone(), question, ask, expect, within };
         Decision { events: Vec::new(), effects: vec![effect] }
@@ -333,7 +333,11 @@ impl Machine<'_> {
 
     pub(super) fn already(&self, at: usize, seen: Vec<Sight>) -> Decision {
         let step = self.procedure.steps()[at].id.clone();
-        let mut decision = self.next_after(at, Event::StepAlready { step, seen: bounded(seen) });
+        let event = Event::StepAlready { step, seen: bounded(seen) };
+        if self.again.is_some() {
+            return self.rerun_over(event);
+        }
+        let mut decision = self.next_after(at, event);
         // The fold has not seen this step yet when the totals are counted.
         if let Some(Event::RunCompleted { done, already, .. }) = decision.events.last_mut() {
             *done -= 1;
@@ -344,6 +348,9 @@ impl Machine<'_> {
 
     /// A step ended well: release what it was the last to need, then go on, or halt if something asked for it.
     pub(super) fn next_after(&self, at: usize, event: Event) -> Decision {
+        if self.again.is_some() {
+            return self.rerun_over(event);
+        }
         let over: Vec<Fact> =
             self.procedure.holds.iter().filter(|hold| hold.until == at).map(|hold| hold.fact.clone()).collect();
         let last = at + 1 == self.procedure.steps().len();

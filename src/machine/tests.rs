@@ -1,4 +1,6 @@
-use std::collections::BTreeMap;
+mod reruns;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,11 +9,11 @@ use proptest::test_runner::TestCaseError;
 
 use super::{
     Answers, BackProcedure, Break, Decision, Effect, Input, Opening, Pace, People, Purpose, Reply, Resumption,
-    Settings, StopSignal, decide, way_back,
+    Settings, StopSignal, decide, rerun, way_back,
 };
 use crate::history::event::{AnsweredBy, Cause, Ending, Event, Question, Sight, Verdict, Way};
 use crate::history::state::{Phase, State, StepStatus, Verdict as RunVerdict};
-use crate::id::{Digest, Fact};
+use crate::id::{Digest, Fact, StepId};
 use crate::plan::{Plan, Procedure, VERSION};
 use crate::runbook::model::{
     Action, Confirm, FileProbe, IfEnsured, InDoubt, Leftovers, OnFailure, Presence, Probe, Retry, RunAction, Runbook,
@@ -146,11 +148,14 @@ struct Rehearsed {
     told: Option<Ending>,
     running: bool,
     finished: u32,
+    /// The names of the attempts that were started.
+    attempts: BTreeSet<(StepId, bool, u32)>,
 }
 
 impl Rehearsed {
     fn new(procedure: Procedure, pace: Pace, people: People) -> Self {
-        let settings = Settings { pace, people, decided: BTreeMap::new() };
+        let (decided, purpose, rerun) = (BTreeMap::new(), Purpose::GoOn, Vec::new());
+        let settings = Settings { pace, people, decided, purpose, rerun };
         let order = procedure.steps().iter().map(|step| step.id.clone()).collect();
         let state = State { order: Some(order), ..State::default() };
         Self {
@@ -163,6 +168,7 @@ impl Rehearsed {
             told: None,
             running: false,
             finished: 0,
+            attempts: BTreeSet::new(),
         }
     }
 
@@ -213,19 +219,29 @@ impl Rehearsed {
     }
 
     /// What is carried out now.
-    fn current(&self) -> &Procedure {
-        self.back.as_ref().map_or(&self.procedure, |back| &back.procedure)
+    fn current(&self) -> Procedure {
+        match (&self.state.again, &self.back) {
+            (Some(again), _) => rerun::once_more(&self.procedure, again.at),
+            (None, back) => back.as_ref().map_or(&self.procedure, |back| &back.procedure).clone(),
+        }
     }
 
     /// P1, P2, P3, P4 and the order of undo, at the only place where something is started.
     fn check_start(&mut self, at: usize) -> Result<(), TestCaseError> {
-        let id = &self.current().steps()[at].id;
-        let Some(Event::StepIntended { step, way, requires, .. }) = self.events.last() else {
+        let current = self.current();
+        let id = &current.steps()[at].id;
+        let Some(Event::StepIntended { step, way, requires, attempt, .. }) = self.events.last() else {
             return Err(TestCaseError::fail("a start without its announcement right before it"));
         };
         prop_assert_eq!(step, id);
-        prop_assert_eq!(*way == Way::Back, self.back.is_some());
-        for fact in self.current().required_by(at) {
+        prop_assert_eq!(*way == Way::Again, self.state.again.is_some());
+        prop_assert_eq!(*way == Way::Back, self.back.is_some() && self.state.again.is_none());
+        let is_new = self.attempts.insert((step.clone(), *way == Way::Back, *attempt));
+        prop_assert!(is_new, "attempt {} of `{}` has the name of an earlier one", attempt, id);
+        if let Some(again) = &self.state.again {
+            self.check_rerun(again.at)?;
+        }
+        for fact in current.required_by(at) {
             prop_assert!(
                 requires.iter().any(|sight| sight.fact == fact && sight.verdict == Verdict::Holds),
                 "`{}` was not seen to hold before `{}`",
@@ -239,6 +255,7 @@ impl Rehearsed {
                 Event::RunOpened { .. }
                 | Event::RunResumed { .. }
                 | Event::StepRetried { .. }
+                | Event::RerunBegan { .. }
                 | Event::UndoBegan { .. } => break,
                 Event::HoldBroken { .. }
                 | Event::SignalReceived { .. }
@@ -250,12 +267,13 @@ impl Rehearsed {
                 _ => {}
             }
         }
-        let state = self.state.back.as_deref().unwrap_or(&self.state);
+        let again = self.state.again.as_ref().map(|again| &again.run);
+        let state = again.or(self.state.back.as_deref()).unwrap_or(&self.state);
         let ended_well = state.steps[..at]
             .iter()
             .all(|step| matches!(step.status, StepStatus::Done | StepStatus::Already | StepStatus::NotApplicable));
         prop_assert!(ended_well, "`{}` started before the steps in front of it had ended well", id);
-        if self.back.is_some() {
+        if self.back.is_some() && again.is_none() {
             let reached = self.state.steps.iter().find(|step| step.id == *id);
             prop_assert!(reached.is_some_and(|step| step.attempts > 0), "`{}` was undone and had never begun", id);
         }
@@ -264,8 +282,38 @@ impl Rehearsed {
         Ok(())
     }
 
-    /// The program is killed at this instant, and the run is taken up again by another one.
-    fn die_and_resume(&mut self, purpose: Purpose) -> Result<(), TestCaseError> {
+    /// A step is run again only after it had ended well, because something that it ensures was seen not to hold since.
+    fn check_rerun(&self, at: usize) -> Result<(), TestCaseError> {
+        let id = &self.procedure.steps()[at].id;
+        let began = self.events.iter().rposition(|event| matches!(event, Event::RerunBegan { step, .. } if step == id));
+        let Some(began) = began else { return Err(TestCaseError::fail("a rerun that was not announced as one")) };
+        let Event::RerunBegan { seen, .. } = &self.events[began] else { unreachable!("it was just found") };
+        let its_own = |sight: &Sight| self.procedure.steps()[at].ensures.contains(&sight.fact);
+        prop_assert!(seen.iter().any(|sight| its_own(sight) && sight.verdict != Verdict::Holds), "{:?}", seen);
+        let ended_well = self.events[..began].iter().any(|event| match event {
+            Event::StepDone { step, way, .. } => step == id && *way != Way::Back,
+            Event::StepAlready { step, .. } => step == id,
+            _ => false,
+        });
+        prop_assert!(ended_well, "`{}` was run again and had never ended well", id);
+        let taken_back =
+            |event: &Event| matches!(event, Event::StepIntended { step, way: Way::Back, .. } if step == id);
+        prop_assert!(!self.events.iter().any(taken_back), "`{}` was run again after it was taken back", id);
+        let before = self.events[..began].iter().rev().find(|event| {
+            !matches!(event, Event::WatchesArmed { .. } | Event::Answered { .. } | Event::RerunNotNeeded { .. })
+        });
+        let right_after = match before {
+            Some(Event::RunResumed { .. } | Event::StepAlready { .. }) => true,
+            Some(Event::StepDone { way, .. }) => *way == Way::Again,
+            Some(_) | None => false,
+        };
+        prop_assert!(right_after, "`{}` was run again after {:?}", id, before);
+        Ok(())
+    }
+
+    /// The program is killed at this instant, and the run is taken up again by another one, which runs these steps again.
+    fn die_and_resume(&mut self, purpose: Purpose, rerun: Vec<StepId>) -> Result<(), TestCaseError> {
+        (self.settings.purpose, self.settings.rerun) = (purpose, rerun);
         self.open.clear();
         self.told = None;
         self.running = false;
@@ -278,7 +326,7 @@ impl Rehearsed {
         }
         read.order.clone_from(&self.state.order);
         self.state = read;
-        self.feed(Input::Resume(opening(), Resumption { purpose, taken_over: None, ended: Vec::new() }))
+        self.feed(Input::Resume(opening(), Resumption { taken_over: None, ended: Vec::new() }))
     }
 
     fn is_over(&self) -> bool {
@@ -303,8 +351,10 @@ impl Rehearsed {
                 ensures: ensures.iter().map(|fact| sight(fact, verdict)).collect(),
                 program: if choice == 200 { Err("no such program".to_owned()) } else { Ok(None) },
             },
-            Effect::Ask { expect, question, .. } => {
-                let words = if question == Question::WhatNext {
+            Effect::Ask { step, expect, question, .. } => {
+                let words = if question == Question::RunAgain {
+                    ["again", "again", "leave", "no"][usize::from(choice / 8) % 4].to_owned()
+                } else if question == Question::WhatNext {
                     ["retry", "undo", "halt", "no"][usize::from(choice / 8) % 4].to_owned()
                 } else if good {
                     expect.unwrap_or_else(|| {
@@ -313,7 +363,7 @@ impl Rehearsed {
                 } else {
                     "no".to_owned()
                 };
-                Input::Answered(Reply { words, by: AnsweredBy::Terminal })
+                Input::Answered(Reply { step, question, words, by: AnsweredBy::Terminal })
             }
             Effect::Start { .. } => {
                 self.running = false;
@@ -327,7 +377,11 @@ impl Rehearsed {
             Effect::Await { facts, .. } => {
                 Input::Awaited { ensures: facts.iter().map(|fact| sight(fact, verdict)).collect() }
             }
-            Effect::Examine(facts) => Input::Examined(facts.iter().map(|fact| sight(fact, verdict)).collect()),
+            Effect::Examine(facts) => {
+                // Only what is broken leads on from here, so it is so more often than elsewhere.
+                let verdict = if choice % 2 == 1 { Verdict::Broken } else { verdict };
+                Input::Examined(facts.iter().map(|fact| sight(fact, verdict)).collect())
+            }
             Effect::Rest(_) => Input::Rested,
             Effect::Terminate(_)
             | Effect::GoBack(_)
@@ -423,12 +477,12 @@ proptest! {
             }
             let purpose = if choice % 4 == 0 { Purpose::TakeBack } else { Purpose::GoOn };
             match kind {
-                _ if run.finished > 0 => run.die_and_resume(purpose)?,
+                _ if run.finished > 0 => run.die_and_resume(purpose, some_steps(&run.procedure, choice))?,
                 0 => run.feed(broken(&fact(FACTS[usize::from(choice) % 4])))?,
                 1 if choice % 4 == 0 => run.feed(Input::Signal(StopSignal::Now("SIGINT")))?,
                 1 if choice % 4 == 1 => run.feed(Input::Signal(StopSignal::AfterStep("SIGHUP")))?,
                 2 => run.feed(Input::TimeIsUp)?,
-                3 if choice % 8 == 0 => run.die_and_resume(purpose)?,
+                3 if choice % 8 == 0 => run.die_and_resume(purpose, some_steps(&run.procedure, choice / 8))?,
                 _ => run.answer(choice)?,
             }
         }
@@ -463,9 +517,18 @@ proptest! {
         let events = run.events.len();
         run.feed(Input::Signal(StopSignal::Now("SIGINT")))?;
         run.feed(broken(&fact("a up")))?;
-        run.feed(Input::Answered(Reply { words: "done".to_owned(), by: AnsweredBy::Terminal }))?;
+        for question in [Question::Manual, Question::RunAgain] {
+            let (step, words) = ("s0".parse().unwrap(), "done".to_owned());
+            run.feed(Input::Answered(Reply { step, question, words, by: AnsweredBy::Terminal }))?;
+        }
         prop_assert_eq!(run.events.len(), events);
     }
+}
+
+/// Any steps: what may not be run again must not be, whoever asks for it.
+fn some_steps(procedure: &Procedure, choice: u8) -> Vec<StepId> {
+    let ids = procedure.steps().iter().map(|step| step.id.clone()).enumerate();
+    ids.filter(|(at, _)| choice >> (at % 8) & 1 == 1).map(|(_, id)| id).collect()
 }
 
 /// What a person who prepared the run well has given on the command line.
@@ -601,7 +664,7 @@ fn a_run_that_nobody_watches_needs_its_answers_beforehand() {
         run.feed(Input::Open(opening())).unwrap();
         run
     };
-    let step: crate::id::StepId = "tell".parse().unwrap();
+    let step: StepId = "tell".parse().unwrap();
     let refused = Phase::Over(RunVerdict::Refused(Cause::PersonNeeded));
     assert_eq!(run_with(Answers::default()).state.phase, refused);
     let confirm = BTreeMap::from([(step.clone(), "this".to_owned())]);

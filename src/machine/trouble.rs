@@ -37,7 +37,12 @@ impl Machine<'_> {
 
     pub(super) fn broke(&self, broke: Break) -> Decision {
         let Some(at) = self.state.current() else { return Decision::default() };
-        if !self.is_held(&broke.sight.fact, at) {
+        // A run that was just taken up holds nothing while it is decided how it goes on.
+        let nothing_is_held = self.whole.resumed == Resumed::JustNow
+            && self.again.is_none()
+            && self.back.is_none()
+            && (self.whole.back.is_some() || matches!(self.state.phase, Phase::Failed { .. }));
+        if nothing_is_held || !self.is_held(&broke.sight.fact, at) {
             return Decision::default();
         }
         let step = &self.procedure.steps()[at];
@@ -83,11 +88,14 @@ impl Machine<'_> {
                     "`{}`, which was held, {} before step `{}`: {}",
                     evidence.fact, evidence.verdict, step.id, evidence.evidence
                 );
-                let mut decision = match (self.back, &self.settings.people, self.procedure.plan.runbook.on_failure) {
+                let on_failure = self.procedure.plan.runbook.on_failure;
+                let mut decision = match (&self.whole.back, &self.settings.people, on_failure) {
                     (Some(_), _, _) => {
                         self.halt(Cause::UndoFailed, format!("going back cannot go on: {reason}"), Some(at))
                     }
-                    (None, People::Nobody(_), OnFailure::Undo) => self.go_back(DecidedBy::Rule, reason),
+                    (None, People::Nobody(_), OnFailure::Undo) if self.again.is_none() => {
+                        self.go_back(DecidedBy::Rule, reason)
+                    }
                     (None, _, _) => self.halt(Cause::HoldBroken, reason, Some(at)),
                 };
                 decision.effects.insert(0, Effect::Withdraw);
@@ -146,8 +154,10 @@ impl Machine<'_> {
             missing.iter().map(|sight| format!("`{}` {}: {}", sight.fact, sight.verdict, sight.evidence)).collect();
         let reason = format!("step `{}` requires what does not hold: {}", step.id, words.join("; "));
         let was_held = missing.iter().find(|sight| self.held_before(&sight.fact, next)).cloned();
-        if self.back.is_some() {
-            return self.halt(Cause::UndoFailed, format!("going back cannot go on: {reason}"), Some(next));
+        if self.whole.back.is_some() {
+            let reason = format!("going back cannot go on: {reason}");
+            let halted = self.halt_event(Cause::UndoFailed, reason, Some(next), missing);
+            return Decision { events: vec![halted], effects: vec![Effect::Finish] };
         }
         if let (Some(sight), Resumed::No) = (was_held, self.whole.resumed) {
             let broken = Event::HoldBroken {
@@ -206,9 +216,11 @@ impl Machine<'_> {
             ensures: bounded(ensures),
         };
         let at = self.index_of(step);
+        // A step that is run again has its retries anew.
+        let tries = attempt - self.again.map_or(0, |again| again.before);
         let mut decision = match step.retry {
-            Some(retry) if attempt <= retry.times && self.state.stopping.is_none() => {
-                self.retry(at, DecidedBy::Rule, retry.pause(attempt))
+            Some(retry) if tries <= retry.times && self.state.stopping.is_none() => {
+                self.retry(at, DecidedBy::Rule, retry.pause(tries))
             }
             Some(_) | None => {
                 self.after_failure(step, Cause::StepFailed, format!("step `{}` failed: {reason}", step.id))
@@ -222,7 +234,7 @@ impl Machine<'_> {
     /// halts, and a person is needed.
     pub(super) fn after_failure(&self, step: &Step, cause: Cause, reason: String) -> Decision {
         let at = self.index_of(step);
-        if self.back.is_some() {
+        if self.whole.back.is_some() {
             let reason = format!("going back failed: {reason}");
             return self.halt(Cause::UndoFailed, reason, Some(at));
         }
@@ -232,6 +244,8 @@ impl Machine<'_> {
         }
         match (&self.settings.people, self.procedure.plan.runbook.on_failure) {
             (People::Terminal, _) => self.ask_what_next(step, &reason),
+            // A person had this step run again: no rule goes on from there.
+            (People::Nobody(_), _) if self.again.is_some() => self.halt(cause, reason, Some(at)),
             (People::Nobody(_), OnFailure::Undo) => self.go_back(DecidedBy::Rule, reason),
             (People::Nobody(_), OnFailure::Halt) => self.halt(cause, reason, Some(at)),
         }

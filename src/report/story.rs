@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::diagnostic::escape::escape_line;
 use crate::history::entry::{Entry, Who};
-use crate::history::event::{Cause, DecidedBy, Ending, Event, Sight, Verdict, Way};
+use crate::history::event::{AnsweredBy, Cause, DecidedBy, Ending, Event, Sight, Verdict, Way};
 use crate::id::{Digest, StepId};
 use crate::plan::{Procedure, action_in_words};
 use crate::runbook::duration;
@@ -119,6 +119,20 @@ impl Teller {
                 };
                 vec![format!("    ↻ `{step}` is attempted again{pause}, {}", on_whose_word(*by))]
             }
+            Event::RerunBegan { step, by, seen } => {
+                let asked = match by {
+                    AnsweredBy::Terminal => "a person at the terminal asked for it",
+                    AnsweredBy::CommandLine => "a person asked for it (--rerun)",
+                };
+                let mut lines = vec![format!("`{step}` is run again, {asked}: what it had ensured is broken")];
+                lines.extend(seen.iter().map(sight_line));
+                lines
+            }
+            Event::RerunNotNeeded { step, seen } => {
+                let mut lines = vec![format!("`{step}` is not run again: all that it had ensured holds")];
+                lines.extend(seen.iter().map(sight_line));
+                lines
+            }
             Event::UndoBegan { by, reason, steps, kept } => {
                 let kept =
                     if *kept > 0 { format!("; {kept} have no undo and stay as they are") } else { String::new() };
@@ -209,7 +223,7 @@ fn intended(
     let mut lines = vec![format!("{undo}{}{again}", heading(step, procedure))];
     lines.extend(requires.iter().map(sight_line));
     let shown = procedure
-        .filter(|_| way == Way::Forward)
+        .filter(|_| way != Way::Back)
         .and_then(|procedure| procedure.steps().iter().find(|other| other.id == *step))
         .map_or_else(|| action.to_owned(), |step| action_in_words(&step.action));
     lines.push(format!("    > {}", escape_line(&shown)));

@@ -31,7 +31,7 @@ const STEPS: [&str; 5] = ["one", "two", "three", "four", "five"];
 
 /// How the program came out of a run with a kill in wait.
 #[derive(PartialEq, Eq)]
-enum Came {
+pub enum Came {
     /// It was killed.
     Killed,
     /// A step's process was killed in its place: the step failed, and the run halted.
@@ -41,7 +41,7 @@ enum Came {
 }
 
 /// A scratch folder with a log that exists already, and a run killed at the `nth` of these system calls of one thread.
-fn killed_at(call: &str, nth: u32, how: &[&str], scratch: &Scratch) -> (Came, Ran) {
+pub fn killed_at(call: &str, nth: u32, how: &[&str], scratch: &Scratch) -> (Came, Ran) {
     let program = scratch.command(how);
     let mut traced = Command::new("strace");
     traced

@@ -16,13 +16,27 @@ struct Site {
     change: PathBuf,
 }
 
+/// What monit does about a database that is not there.
+#[derive(PartialEq, Eq)]
+enum Watching {
+    /// It starts it.
+    Starts,
+    /// It only tells.
+    Tells,
+}
+
 impl Site {
     fn new() -> Self {
+        Self::with(&Watching::Starts)
+    }
+
+    fn with(watching: &Watching) -> Self {
+        let mode = if *watching == Watching::Tells { "mode passive" } else { "mode active" };
         let scratch = Scratch::new();
         let cluster = Cluster::new();
         let (data, bin) = (cluster.data(), bin_dir(&cluster));
         let monit = Monit::new(&format!(
-            "check process database with pidfile {0}/postmaster.pid\n  start program = \"{1}/pg_ctl start -D {0} -l /dev/null\" as uid \"postgres\" and gid \"postgres\"\n",
+            "check process database with pidfile {0}/postmaster.pid\n  start program = \"{1}/pg_ctl start -D {0} -l /dev/null\" as uid \"postgres\" and gid \"postgres\"\n  {mode}\n",
             data.display(),
             bin.display()
         ));
@@ -53,9 +67,36 @@ impl Site {
         ] {
             arguments.extend(["-p".to_owned(), format!("{name}={value}")]);
         }
-        arguments.push(format!("--confirm=announce={}", self.cluster.data().display()));
-        arguments.push("--attest=announce=told #ops".to_owned());
+        arguments.extend(self.answers());
         arguments
+    }
+
+    fn answers(&self) -> [String; 2] {
+        [format!("--confirm=announce={}", self.cluster.data().display()), "--attest=announce=told #ops".to_owned()]
+    }
+
+    /// Goes on by the command that the last line of a run says, as a person would who copies it.
+    fn go_on_as_told(&self, ran: &Ran, expected: &str) -> Ran {
+        let run = self.scratch.the_open_run();
+        let command = format!("interlock resume {run} {expected}");
+        let last = ran.stderr.trim_end().lines().last().unwrap_or_default();
+        assert!(last.contains(&format!("go on with: {command}, ")), "{}", ran.stderr);
+        let status = self.scratch.interlock(&["status"]).stdout;
+        assert!(status.contains(&format!("next: {command} | ")), "{status}");
+        let answers = self.answers();
+        let words = command.split(' ').skip(1).chain(answers.iter().map(String::as_str));
+        self.scratch.interlock(&words.collect::<Vec<_>>())
+    }
+
+    /// Each step that was done, in order, with the direction and the attempt.
+    fn done(&self) -> Vec<String> {
+        let entries = self.scratch.entries();
+        let done = entries.iter().filter(|entry| entry["event"] == "step_done").map(|entry| &entry["data"]);
+        done.map(|data| {
+            let way = data["way"].as_str().unwrap_or("forward");
+            format!("{} {way} {}", data["step"].as_str().unwrap(), data["attempt"])
+        })
+        .collect()
     }
 
     fn begin(&self) -> Child {
@@ -166,4 +207,74 @@ fn p04_the_procedure_as_written_brings_both_back() {
         .collect();
     assert_eq!(done, ["stop-monit", "stop-database", "change", "announce", "start-database", "start-monit"]);
     assert_eq!(site.scratch.last("answered")["by"], "command_line");
+}
+
+#[test]
+fn p03_what_had_ensured_the_broken_fact_is_run_again_and_the_procedure_completes() {
+    let _alone = alone();
+    let site = Site::with(&Watching::Tells);
+    let child = site.begin_and_wait_for_the_change();
+    site.monit.start();
+    let ran = finish(child);
+    site.assert_stopped_by(&ran, "monit stopped");
+    let run = site.scratch.the_open_run();
+
+    let refused = site.scratch.interlock(&["resume", &run]);
+    assert_eq!(refused.code, 6, "the change is in doubt, and nobody decides: {}", refused.stderr);
+    let ran = site.go_on_as_told(&refused, "--rerun stop-monit --decide change=retry");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(site.cluster.is_ready(), Some(0), "the database answers again");
+    let done = [
+        "stop-monit forward 1",
+        "stop-database forward 1",
+        "stop-monit again 2",
+        "change forward 2",
+        "announce forward 1",
+        "start-database forward 1",
+        "start-monit forward 1",
+    ];
+    assert_eq!(site.done(), done);
+    let began = site.scratch.last("rerun_began");
+    assert_eq!((&began["step"], &began["by"]), (&"stop-monit".into(), &"command_line".into()));
+    assert_eq!(began["seen"][0]["verdict"], "broken");
+    assert!(site.scratch.home().join("runs").join(&run).join("stop-monit-2.cast").exists());
+
+    assert_eq!(site.scratch.interlock(&["audit", "verify"]).code, 0);
+    let story = site.scratch.interlock(&["audit", "show", &run]).stdout;
+    let told = [
+        "`monit stopped` does not hold during `change`",
+        "`stop-monit` is run again, a person asked for it (--rerun): what it had ensured is broken",
+        "✗ `monit stopped` does not hold",
+        "[1/6] stop-monit  Stop monit, so that nothing starts the database again (attempt 2)",
+        "· `monit stopped` holds",
+        "↻ `change` is attempted again, as a person decided",
+        "[3/6] change  Change the files (attempt 2)",
+        "completed: 6 steps done",
+    ];
+    let mut rest = story.as_str();
+    for words in told {
+        let at = rest.find(words).unwrap_or_else(|| panic!("`{words}` is not told, or not in this order:\n{story}"));
+        rest = &rest[at..];
+    }
+}
+
+#[test]
+fn p03_what_monit_has_started_meanwhile_is_stopped_again_as_well() {
+    let _alone = alone();
+    let site = Site::new();
+    let child = site.begin_and_wait_for_the_change();
+    site.monit.start();
+    let ran = finish(child);
+    site.assert_stopped_by(&ran, "monit stopped");
+    until("monit has started the database", || site.cluster.is_ready() == Some(0));
+
+    // Each refusal says what comes next, until all of it is known.
+    let ran = site.go_on_as_told(&ran, "--rerun stop-monit --decide change=retry");
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(ran.stderr.contains("`database down` does not hold"), "{}", ran.stderr);
+    let ran = site.go_on_as_told(&ran, "--rerun stop-database --decide change=retry");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(site.cluster.is_ready(), Some(0));
+    assert_eq!(site.done()[2..5], ["stop-monit again 2", "stop-database again 2", "change forward 2"]);
+    assert_eq!(site.scratch.interlock(&["audit", "verify"]).code, 0);
 }

@@ -10,6 +10,7 @@ mod locks;
 mod monit_states;
 mod postgres_states;
 mod quickstart;
+mod reruns;
 mod runs;
 mod support;
 mod terminal;

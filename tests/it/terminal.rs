@@ -1,8 +1,9 @@
 //! A person at a real terminal (tmux): prompts, answers, interrupts, and a terminal that goes away.
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::support::{Scratch, until};
+use crate::support::{Scratch, finish, until};
 
 const HEAD: &str = "interlock: 1\nname: test\n";
 
@@ -15,11 +16,18 @@ impl Terminal {
     /// Runs a runbook in a new terminal; when it is over the terminal shows `EXIT=<code>`.
     fn run(scratch: &Scratch, runbook: &str, arguments: &str) -> Self {
         let path = scratch.write("runbook.yaml", runbook);
-        let socket = format!("interlock-{}", scratch.path().file_name().unwrap().to_str().unwrap());
+        Self::type_in(scratch, &format!("run {} {arguments}", path.display()))
+    }
+
+    /// The program with these arguments in a new terminal.
+    fn type_in(scratch: &Scratch, arguments: &str) -> Self {
+        // A server that is still going away is not asked.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let socket = format!("{}-{number}", scratch.path().file_name().unwrap().to_str().unwrap());
         let line = format!(
-            "trap : INT; {} run {} --home {} {arguments}; echo EXIT=$?; sleep 60",
+            "trap : INT; {} {arguments} --home {}; echo EXIT=$?; sleep 60",
             env!("CARGO_BIN_EXE_interlock"),
-            path.display(),
             scratch.home().display()
         );
         let terminal = Self { socket };
@@ -194,4 +202,42 @@ fn recorded_control_sequences_never_act_on_a_terminal() {
     assert!(screen.contains("[1/1] first"), "the screen was not cleared:\n{screen}");
     assert!(!screen.contains('\u{202e}'), "{screen}");
     assert!(terminal.tmux(&["display-message", "-p", "#{pane_title}"]).trim() != "owned");
+}
+
+#[test]
+fn a_person_who_takes_up_a_run_with_a_broken_fact_is_asked_what_to_run_again() {
+    let scratch = Scratch::new();
+    let dir = scratch.path().display().to_string();
+    let runbook = format!(
+        "{HEAD}systems: {{site: {{states: {{closed: {{file: {{path: {dir}/closed, state: present}}}}, open: {{file: {{path: {dir}/closed, state: absent}}}}}}}}}}\nsteps:\n  - id: close\n    script: echo close >> {dir}/book; touch {dir}/closed\n    ensures: [site closed]\n  - id: change\n    requires: [site closed]\n    script: echo change >> {dir}/book; while ! test -e {dir}/go; do sleep 0.01; done\n"
+    );
+    let path = scratch.write("runbook.yaml", &runbook);
+    let child = scratch.command(&["run", path.to_str().unwrap()]).spawn().unwrap();
+    until("the change runs", || scratch.read("book") == "close\nchange\n");
+    std::fs::remove_file(scratch.path().join("closed")).unwrap();
+    assert_eq!(finish(child).code, 8);
+    scratch.write("go", "");
+    let resume = format!("resume {}", scratch.the_open_run());
+
+    let terminal = Terminal::type_in(&scratch, &resume);
+    terminal.wait_for("`site closed` does not hold");
+    terminal.wait_for("Run step `close` again");
+    terminal.wait_for("type `again` to run it again, `leave` to go on without, or `no` to halt");
+    terminal.type_line("no");
+    terminal.wait_for("EXIT=6");
+    drop(terminal);
+    assert_eq!(scratch.read("book"), "close\nchange\n");
+
+    let terminal = Terminal::type_in(&scratch, &resume);
+    terminal.wait_for("type `again`");
+    terminal.type_line("yes");
+    terminal.wait_for("That is not the answer that was asked for");
+    terminal.type_line("again");
+    terminal.wait_for("step `change` is in doubt");
+    assert_eq!(scratch.read("book"), "close\nchange\nclose\n");
+    terminal.type_line("retry");
+    terminal.wait_for("EXIT=0");
+    assert_eq!(scratch.read("book"), "close\nchange\nclose\nchange\n");
+    assert_eq!(scratch.last("rerun_began")["by"], "terminal");
+    assert_eq!(scratch.interlock(&["audit", "verify"]).code, 0);
 }

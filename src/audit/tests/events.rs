@@ -70,6 +70,8 @@ fn all() -> Vec<Event> {
         Event::SecretAsked { name: text(), command: vec![text()] },
         Event::StepNotApplicable { step: step(), expression: text(), values: [(text(), text())].into() },
         Event::StepRetried { step: step(), by: DecidedBy::Rule, pause_millis: 1 },
+        Event::RerunBegan { step: step(), by, seen: vec![sight()] },
+        Event::RerunNotNeeded { step: step(), seen: vec![sight()] },
         Event::UndoBegan { by: DecidedBy::Person, reason: text(), steps: 1, kept: 2 },
         Event::RunResumed {
             containment: text(),
@@ -130,10 +132,12 @@ fn kind(event: &Event) -> usize {
         Event::RunResumed { .. } => 20,
         Event::RunUndone { .. } => 21,
         Event::RunAbandoned { .. } => 22,
+        Event::RerunBegan { .. } => 23,
+        Event::RerunNotNeeded { .. } => 24,
     }
 }
 
-const KINDS: usize = 23;
+const KINDS: usize = 25;
 
 #[test]
 fn there_is_a_sample_of_each_event() {

@@ -1,0 +1,61 @@
+//! What can be typed next about a run that is not over: the exact commands, for its last line and for `status`.
+
+use crate::history::state::{State, StepStatus};
+use crate::id::{RunId, StepId};
+use crate::machine::{rerun, way_back};
+use crate::plan::Procedure;
+use crate::runbook::holds::HoldStart;
+use crate::runbook::model::InDoubt;
+
+/// What can be done about a run.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Next {
+    /// The steps that had ensured what did not hold when it was last looked at, and may be run again.
+    pub rerun: Vec<StepId>,
+    /// How to go on.
+    pub resume: String,
+    /// How to take it back.
+    pub undo: String,
+}
+
+/// Says what can be typed next, as far as the record tells. Nothing is looked at.
+pub fn what_next(procedure: &Procedure, state: &State, run: &RunId) -> Next {
+    let steps = rerun::that_would_do(procedure, state, |fact| state.broken.contains(fact));
+    let (mut resume, mut undo) = (format!("interlock resume {run}"), format!("interlock undo {run}"));
+    for step in &steps {
+        resume.push_str(&format!(" --rerun {step}"));
+    }
+    if !steps.is_empty() {
+        for step in undecided(procedure, state) {
+            resume.push_str(&format!(" --decide {step}=retry"));
+        }
+        for step in needed_to_go_back(procedure, state) {
+            undo.push_str(&format!(" --rerun {step}"));
+        }
+    }
+    Next { rerun: steps, resume, undo }
+}
+
+/// The steps in doubt of which a person has to decide.
+fn undecided<'a>(procedure: &'a Procedure, state: &'a State) -> impl Iterator<Item = &'a StepId> {
+    let forward = if state.back.is_some() { None } else { state.steps.last() };
+    let doubtful = forward.filter(|step| matches!(step.status, StepStatus::Open | StepStatus::InDoubt));
+    let asks = |id: &StepId| procedure.steps().iter().any(|step| step.id == *id && step.in_doubt == InDoubt::Ask);
+    doubtful.map(|step| &step.id).into_iter().filter(move |id| asks(id))
+}
+
+/// The steps that had ensured what going back needs and was broken.
+fn needed_to_go_back(procedure: &Procedure, state: &State) -> Vec<StepId> {
+    let back = way_back(procedure, state).procedure;
+    let gone = state.back.as_ref().map_or(0, |back| back.steps.len());
+    let needed = |fact: &_| {
+        back.holds.iter().any(|hold| {
+            let from_outside = match hold.from {
+                HoldStart::Opening | HoldStart::Before(_) => true,
+                HoldStart::After(at) => at < gone,
+            };
+            hold.fact == *fact && from_outside && hold.until + 1 >= gone
+        })
+    };
+    rerun::that_would_do(procedure, state, |fact| state.broken.contains(fact) && needed(fact))
+}
