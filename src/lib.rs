@@ -7,6 +7,7 @@
 //!
 //! - [`id`]: checked small types. Uses nothing.
 //! - [`diagnostic`]: mistakes of an author, with their place, and how they are shown.
+//! - [`yaml`]: files that people write, as trees in which everything knows its place. Pure but for the door.
 //! - [`runbook`]: text to checked runbook. Pure: no processes, no clock, no environment, no terminal.
 //! - [`plan`]: runbook and parameters to a plan: exactly what would be done. Pure.
 //! - [`history`]: the events of a run, and its state as their fold. Pure.
@@ -37,3 +38,4 @@ pub mod probe;
 pub mod report;
 pub mod runbook;
 pub mod terminal;
+pub mod yaml;

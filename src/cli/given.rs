@@ -11,8 +11,8 @@ use crate::diagnostic::{Diagnostic, Source};
 use crate::id::Digest;
 use crate::plan::{self, Plan, Procedure};
 use crate::runbook::model::ParamType;
-use crate::runbook::source::read_source;
 use crate::runbook::{Checked, Given, check};
+use crate::yaml::source::read_source;
 
 /// A runbook and its parameters.
 #[derive(Debug, clap::Args)]

@@ -6,10 +6,11 @@ use super::kinds::Library;
 use super::lower::{self, RUNBOOK};
 use super::model::{Param, Runbook};
 use super::params::{self, Given, Value};
-use super::read::{Dialect, Reader};
+use super::read::{self, Dialect, GENRE};
 use super::template::{Binding, Templates};
-use super::{order, way_back, yaml};
+use super::{order, way_back};
 use crate::diagnostic::{Diagnostic, Problems, Source};
+use crate::yaml::tree::parse;
 
 /// A runbook that passed.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,10 +36,10 @@ pub struct Checked {
 /// place in the file come last.
 pub fn check(source: &Source, given: &Given) -> Result<Checked, Vec<Diagnostic>> {
     let mut problems = Problems::new();
-    let Some(root) = yaml::parse(source, &mut problems) else { return Err(problems.into_vec()) };
-    let mut reader = Reader { source, templates: Templates::new(BTreeMap::new()), problems, dialect: Dialect::Runbook };
+    let Some(root) = parse(source, &GENRE, &mut problems) else { return Err(problems.into_vec()) };
+    let mut reader = read::reader(source, Templates::new(BTreeMap::new()), problems, Dialect::Runbook);
     let Some(fields) = reader.fields(&root, &RUNBOOK) else { return Err(reader.problems.into_vec()) };
-    lower::version(&mut reader, &fields, "a runbook");
+    reader.version(&fields, "a runbook");
 
     let declared = fields.get("params").map(|node| params::declare(&mut reader, node)).unwrap_or_default();
     let resolved = params::resolve(&declared, given, &mut reader.problems);
@@ -53,7 +54,7 @@ pub fn check(source: &Source, given: &Given) -> Result<Checked, Vec<Diagnostic>>
             Binding::Secret => None,
         })
         .collect();
-    reader.templates = Templates::new(resolved.bindings);
+    reader.rendering.templates = Templates::new(resolved.bindings);
 
     let library = Library::built_in();
     let (runbook, places) = lower::runbook(&mut reader, &fields, &library, &scripts);

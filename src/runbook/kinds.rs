@@ -7,11 +7,11 @@ use super::code;
 use super::lower::{self, own_states};
 use super::model::{Param, State};
 use super::params::{self, Declared, Value};
-use super::read::{Certainty, Dialect, Keys, Reader, Templating};
+use super::read::{self, Certainty, Dialect, GENRE, Keys, Reader, Templating};
 use super::template::{Binding, Templates};
-use super::yaml::{self, Content, Entry, Node};
 use crate::diagnostic::{Diagnostic, Problems, Source, quoted, suggest};
 use crate::id::StateName;
+use crate::yaml::tree::{Content, Entry, Node, parse};
 
 /// Kinds of the language that this version does not have.
 pub(super) const LATER: [&str; 6] = ["disk", "http", "kubernetes", "mysql", "redis", "systemd"];
@@ -86,7 +86,7 @@ struct Opened<'k> {
 
 fn open<'k>(reader: &mut Reader<'_>, root: &'k Node<'k>, name: &str) -> Option<Opened<'k>> {
     let fields = reader.fields(root, &KIND)?;
-    lower::version(reader, &fields, "a kind");
+    reader.version(&fields, "a kind");
     let own = reader.required(&fields, "kind", "a kind")?;
     if let Some(word) = reader.word(own, "the kind's name", Templating::Refused)
         && word.text != name
@@ -106,12 +106,12 @@ fn open<'k>(reader: &mut Reader<'_>, root: &'k Node<'k>, name: &str) -> Option<O
 }
 
 fn kind_reader<'k>(source: &'k Source, problems: Problems, bindings: BTreeMap<String, Binding>) -> Reader<'k> {
-    Reader { source, templates: Templates::new(bindings), problems, dialect: Dialect::Kind }
+    read::reader(source, Templates::new(bindings), problems, Dialect::Kind)
 }
 
 fn describe(name: &str, source: &Source) -> Result<Kind, Vec<Diagnostic>> {
     let mut problems = Problems::new();
-    let root = yaml::parse(source, &mut problems);
+    let root = parse(source, &GENRE, &mut problems);
     let mut reader = kind_reader(source, problems, BTreeMap::new());
     let opened = root.as_ref().and_then(|root| open(&mut reader, root, name));
     let Some(opened) = opened else { return Err(reader.problems.into_vec()) };
@@ -144,7 +144,7 @@ pub(super) fn instantiate(
 ) -> Option<BTreeMap<StateName, State>> {
     let name = &entry.key;
     let mut problems = Problems::new();
-    let root = yaml::parse(source, &mut problems);
+    let root = parse(source, &GENRE, &mut problems);
     let mut reader = kind_reader(source, problems, BTreeMap::new());
     let Some(opened) = root.as_ref().and_then(|root| open(&mut reader, root, name)) else {
         kind_mistake(runbook, reader, entry);

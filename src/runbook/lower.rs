@@ -12,11 +12,11 @@ use std::collections::BTreeMap;
 use super::kinds::Library;
 use super::model::{OnFailure, Runbook, Step};
 use super::read::{Certainty, Fields, Keys, Reader, Templating};
-use super::yaml::Node;
 use super::{code, params};
 use crate::diagnostic::escape::is_unfit;
 use crate::diagnostic::{Diagnostic, Span, quoted, suggest};
 use crate::id::{Fact, NAME_RULE};
+use crate::yaml::tree::Node;
 
 pub(super) use probes::states as states_with_help;
 pub(super) use systems::{SystemTable, own_states};
@@ -52,16 +52,6 @@ pub(super) struct StepPlaces {
     pub(super) ensures: Vec<Span>,
     pub(super) undo_requires: Vec<Span>,
     pub(super) undo_ensures: Vec<Span>,
-}
-
-/// Checks the `interlock: 1` with which each file begins.
-pub(super) fn version(reader: &mut Reader<'_>, fields: &Fields<'_>, of: &str) {
-    let Some(node) = reader.required(fields, "interlock", of) else { return };
-    let Some(word) = reader.word(node, "the version of the language, `1`", Templating::Refused) else { return };
-    if word.text != "1" {
-        let message = format!("this program knows version 1 of the language, not {}", quoted(&word.text));
-        reader.report(Diagnostic::error(code::VERSION, message).at(word.span, "expected `1`"));
-    }
 }
 
 /// Reads everything but the version and the parameters, which were read before. `scripts` holds the parameters as
@@ -241,7 +231,7 @@ fn declared(reader: &mut Reader<'_>, fact: &Fact, span: Span, table: &SystemTabl
 
 /// A list of arguments, the first a program: an absolute path, or a bare name that is looked for in `PATH`.
 fn argv(reader: &mut Reader<'_>, node: &Node<'_>, what: &str) -> Vec<String> {
-    if let super::yaml::Content::Scalar(scalar) = &node.content
+    if let crate::yaml::tree::Content::Scalar(scalar) = &node.content
         && !scalar.is_null()
     {
         reader.report(

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::model::{Param, ParamType, SecretSource};
-use super::read::{Dialect, Keys, Reader, Templating, absolute_path, port, whole_number};
+use super::read::{self, Dialect, GENRE, Keys, Reader, Templating, absolute_path, port, whole_number};
 use super::template::{Binding, Templates};
-use super::yaml::{self, Content, Node};
 use super::{code, duration};
 use crate::diagnostic::{Diagnostic, Problems, Source, Span, quoted, suggest};
+use crate::yaml::tree::{Content, Node, parse};
 
 /// A checked value of a parameter. Never a secret. Serialised as the plain text, number or boolean that it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,9 +173,9 @@ impl Given {
     /// Every mistake in it.
     pub fn from_file(source: &Source) -> Result<Self, Vec<Diagnostic>> {
         let mut problems = Problems::new();
-        let root = yaml::parse(source, &mut problems);
+        let root = parse(source, &GENRE, &mut problems);
         let templates = Templates::new(BTreeMap::new());
-        let mut reader = Reader { source, templates, problems, dialect: Dialect::Runbook };
+        let mut reader = read::reader(source, templates, problems, Dialect::Runbook);
         let mut given = Self::default();
         if let Some(root) = &root {
             for entry in reader.mapping(root, "a mapping from parameter names to values").unwrap_or_default() {

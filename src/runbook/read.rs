@@ -1,18 +1,22 @@
-//! Reading values out of the tree: each function takes a node, renders it if its place allows that, checks it, and
-//! reports what is wrong with its exact place. After a mistake a harmless value is returned, so that the rest is read
-//! too; nothing is ever made of it, since a runbook with an error is refused.
+//! Reading the values of runbooks, kinds and parameter files: as [`crate::yaml::read`], and each scalar is rendered where its
+//! place allows that.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::template::{Mistake, MistakeKind, Rendered, Templates, is_template, word_in_template};
-use super::yaml::{Content, Entry, Node, Style};
+use super::template::{Mistake, MistakeKind, Rendered, Templates, word_in_template};
 use super::{code, duration};
-use crate::diagnostic::{Diagnostic, Problems, Source, Span, quoted, suggest};
+use crate::diagnostic::{Diagnostic, Problems, Source, Span, quoted};
+use crate::yaml::read::{choice_words, is_template};
+use crate::yaml::tree::{Content, Node, Style};
+use crate::yaml::{self, Genre};
 
-/// The longest text that is shown to people or names something, in bytes.
-pub(super) const LONGEST_TEXT: usize = 4096;
+pub(super) use crate::yaml::read::{Fields, Keys, absolute_path, port, whole_number};
+
+/// How a runbook is called and begins.
+pub(super) const GENRE: Genre =
+    Genre { noun: "runbook", beginning: "a runbook begins with `interlock: 1`; docs/language.md shows a whole one" };
 
 /// What the file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,159 +57,33 @@ pub(super) struct Word<'n> {
     pub(super) certainty: Certainty,
 }
 
-/// The keys of a mapping that were looked at.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Fields<'n> {
-    entries: &'n [Entry<'n>],
-    pub(super) span: Span,
-}
-
-/// The keys that a mapping may have.
-pub(super) struct Keys {
-    /// What the mapping is, with its article: `a step`.
-    pub(super) of: &'static str,
-    pub(super) known: &'static [&'static str],
-    /// Keys of the language that this version does not support.
-    pub(super) later: &'static [&'static str],
-}
-
-/// Reads nodes of one source.
-pub(super) struct Reader<'s> {
-    pub(super) source: &'s Source,
+/// Scalars are rendered with these.
+pub(super) struct Rendering {
     pub(super) templates: Templates,
-    pub(super) problems: Problems,
     pub(super) dialect: Dialect,
 }
 
-impl<'n> Fields<'n> {
-    pub(super) fn get(&self, key: &str) -> Option<&'n Node<'n>> {
-        self.entry(key).map(|entry| &entry.value)
-    }
+/// Reads nodes of one source, rendering its scalars.
+pub(super) type Reader<'s> = yaml::read::Reader<'s, Rendering>;
 
-    pub(super) fn entry(&self, key: &str) -> Option<&'n Entry<'n>> {
-        self.entries.iter().find(|entry| entry.key == key)
-    }
+/// A reader of this source that renders with these templates.
+pub(super) fn reader(source: &Source, templates: Templates, problems: Problems, dialect: Dialect) -> Reader<'_> {
+    Reader { source, genre: &GENRE, problems, rendering: Rendering { templates, dialect } }
 }
 
 impl Reader<'_> {
-    pub(super) fn report(&mut self, diagnostic: Diagnostic) {
-        self.problems.push(diagnostic);
-    }
-
-    /// The entries of a mapping.
-    pub(super) fn mapping<'n>(&mut self, node: &'n Node<'n>, what: &str) -> Option<&'n [Entry<'n>]> {
-        match &node.content {
-            Content::Mapping(entries) => Some(entries),
-            Content::Reported => None,
-            Content::Scalar(_) | Content::Sequence(_) => {
-                self.wrong_shape(node, what);
-                None
-            }
-        }
-    }
-
-    /// The items of a list.
-    pub(super) fn list<'n>(&mut self, node: &'n Node<'n>, what: &str) -> Option<&'n [Node<'n>]> {
-        match &node.content {
-            Content::Sequence(items) => Some(items),
-            Content::Reported => None,
-            Content::Scalar(_) | Content::Mapping(_) => {
-                self.wrong_shape(node, what);
-                None
-            }
-        }
-    }
-
-    fn wrong_shape(&mut self, node: &Node<'_>, what: &str) {
-        let (code, message) = match &node.content {
-            Content::Scalar(scalar) if scalar.is_null() => (code::NO_VALUE, format!("expected {what}, found nothing")),
-            _ => (code::WRONG_SHAPE, format!("expected {what}, found {}", node.in_words())),
-        };
-        self.report(Diagnostic::error(code, message).at(node.span, format!("expected {what}")));
-    }
-
-    /// The keys of a mapping; each that it cannot have is a mistake.
-    pub(super) fn fields<'n>(&mut self, node: &'n Node<'n>, keys: &Keys) -> Option<Fields<'n>> {
-        let entries = self.mapping(node, &format!("{} as a mapping", keys.of))?;
-        for entry in entries {
-            if keys.known.contains(&&*entry.key) {
-                continue;
-            }
-            if keys.later.contains(&&*entry.key) {
-                self.not_yet(&entry.key, entry.key_span);
-                continue;
-            }
-            let mut diagnostic =
-                Diagnostic::error(code::UNKNOWN_KEY, format!("{} has no key {}", keys.of, quoted(&entry.key)))
-                    .at(entry.key_span, "unknown key");
-            diagnostic.help = suggest::did_you_mean(&entry.key, keys.known);
-            self.report(diagnostic);
-        }
-        Some(Fields { entries, span: node.span })
-    }
-
-    /// Something of the language that this version does not have.
-    pub(super) fn not_yet(&mut self, what: &str, span: Span) {
-        self.report(
-            Diagnostic::error(code::NOT_YET, format!("`{what}` is not supported yet"))
-                .at(span, "known, but this version of interlock would not do it")
-                .help("a runbook is refused rather than done in part: take it out, or use a later version"),
-        );
-    }
-
-    /// A key that must be there.
-    pub(super) fn required<'n>(&mut self, fields: &Fields<'n>, key: &str, of: &str) -> Option<&'n Node<'n>> {
-        let found = fields.get(key);
-        if found.is_none() {
-            let span = self.first_line(fields.span);
-            self.report(
-                Diagnostic::error(code::MISSING_KEY, format!("{of} needs the key `{key}`")).at(span, "it is not here"),
-            );
-        }
-        found
-    }
-
-    /// The part of a span that stands on its first line.
-    pub(super) fn first_line(&self, span: Span) -> Span {
-        let text = self.source.slice(span);
-        Span::new(span.start, span.start + text.lines().next().map_or(0, str::len))
-    }
-
     /// A scalar, rendered where its place allows that. `what` says what was expected, with its article.
     pub(super) fn word<'n>(&mut self, node: &'n Node<'n>, what: &str, templating: Templating) -> Option<Word<'n>> {
-        if self.problems.is_full() {
-            return None;
-        }
-        let scalar = match &node.content {
-            Content::Scalar(scalar) => scalar,
-            Content::Reported => return None,
-            Content::Sequence(_) | Content::Mapping(_) => {
-                self.wrong_shape(node, what);
-                return None;
-            }
-        };
-        if scalar.is_null() {
-            let diagnostic = Diagnostic::error(code::NO_VALUE, format!("expected {what}, found nothing"));
-            self.report(diagnostic.at(node.span, format!("expected {what}")).help("an empty text is written \"\""));
-            return None;
-        }
-        if scalar.text.contains('\0') {
-            self.wrong_value(node.span, "a text must not hold the NUL character", "remove it");
-            return None;
-        }
+        let scalar = self.scalar(node, what)?;
         let known = |text| Some(Word { text, span: node.span, certainty: Certainty::Known });
         if !is_template(&scalar.text) {
             return known(Cow::Borrowed(&*scalar.text));
         }
         if templating == Templating::Refused {
-            self.report(
-                Diagnostic::error(code::TEMPLATE_PLACE, format!("no template can stand here: expected {what}"))
-                    .at(node.span, "this is a template")
-                    .help("write it out; docs/language.md says which values are rendered"),
-            );
+            self.template_place(node.span, what);
             return None;
         }
-        match self.templates.render(&scalar.text) {
+        match self.rendering.templates.render(&scalar.text) {
             Ok(Rendered::Known(text)) if text.contains('\0') => {
                 self.wrong_value(node.span, "a text must not hold the NUL character", "remove it");
                 None
@@ -262,12 +140,6 @@ impl Reader<'_> {
         self.report(diagnostic);
     }
 
-    pub(super) fn wrong_value(&mut self, span: Span, message: impl Into<String>, help: &str) {
-        let mut diagnostic = Diagnostic::error(code::WRONG_VALUE, message).at(span, "");
-        diagnostic.help = (!help.is_empty()).then(|| help.to_owned());
-        self.report(diagnostic);
-    }
-
     /// A text that is rendered; empty after a mistake or when it is not known yet.
     pub(super) fn text(&mut self, node: &Node<'_>, what: &str) -> String {
         self.word(node, what, Templating::Plain).map(|word| word.text.into_owned()).unwrap_or_default()
@@ -276,12 +148,9 @@ impl Reader<'_> {
     /// A text that is rendered, must not be empty, and is of bounded length.
     pub(super) fn filled_text(&mut self, node: &Node<'_>, what: &str) -> String {
         let Some(word) = self.word(node, what, Templating::Plain) else { return String::new() };
-        if word.certainty == Certainty::Known && word.text.trim().is_empty() {
-            self.wrong_value(word.span, format!("expected {what}, found an empty text"), "");
-        }
-        if word.text.len() > LONGEST_TEXT {
-            let message = format!("expected {what} of at most {LONGEST_TEXT} bytes, found {}", word.text.len());
-            self.wrong_value(word.span, message, "put long texts into a file, and name the file here");
+        match word.certainty {
+            Certainty::Known => self.check_filled(&word.text, word.span, what),
+            Certainty::Unknown | Certainty::Secret => self.check_length(&word.text, word.span, what),
         }
         word.text.into_owned()
     }
@@ -298,11 +167,7 @@ impl Reader<'_> {
         if word.certainty != Certainty::Known {
             return harmless;
         }
-        parse(&word.text).unwrap_or_else(|message| {
-            let diagnostic = Diagnostic::error(code::WRONG_VALUE, message);
-            self.report(diagnostic.at(word.span, format!("expected {what}")));
-            harmless
-        })
+        self.parse_text(&word.text, word.span, what, harmless, parse)
     }
 
     /// A duration.
@@ -312,12 +177,7 @@ impl Reader<'_> {
 
     /// A duration longer than nothing.
     pub(super) fn positive_duration(&mut self, node: &Node<'_>) -> Duration {
-        self.parsed(node, "a duration longer than nothing, such as `90s`", Duration::from_secs(1), |text| {
-            match duration::parse(text)? {
-                Duration::ZERO => Err(format!("{} is no time at all", quoted(text))),
-                some => Ok(some),
-            }
-        })
+        self.parsed(node, duration::POSITIVE_RULE, Duration::from_secs(1), duration::parse_positive)
     }
 
     /// `true` or `false`.
@@ -326,25 +186,7 @@ impl Reader<'_> {
         if word.certainty != Certainty::Known {
             return false;
         }
-        match &*word.text {
-            "true" => true,
-            "false" => false,
-            other => {
-                let lower = other.to_ascii_lowercase();
-                let meant = match lower.as_str() {
-                    "yes" | "y" | "on" | "true" => Some("true"),
-                    "no" | "n" | "off" | "false" => Some("false"),
-                    _ => None,
-                };
-                let diagnostic = match meant {
-                    Some(meant) => Diagnostic::error(code::YES_NO, format!("{} is not a boolean", quoted(other)))
-                        .help(format!("write `{meant}`")),
-                    None => Diagnostic::error(code::WRONG_VALUE, format!("{} is not a boolean", quoted(other))),
-                };
-                self.report(diagnostic.at(word.span, "expected `true` or `false`"));
-                false
-            }
-        }
+        self.truth_text(&word.text, word.span)
     }
 
     /// An absolute path.
@@ -354,21 +196,11 @@ impl Reader<'_> {
 
     /// One of these words; the first is the harmless one.
     pub(super) fn choice<T: Copy>(&mut self, node: &Node<'_>, choices: &[(&'static str, T)]) -> T {
-        let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
-        let what = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or ");
-        let Some(word) = self.word(node, &what, Templating::Plain) else { return choices[0].1 };
+        let Some(word) = self.word(node, &choice_words(choices), Templating::Plain) else { return choices[0].1 };
         if word.certainty != Certainty::Known {
             return choices[0].1;
         }
-        if let Some((_, value)) = choices.iter().find(|(name, _)| *name == word.text) {
-            return *value;
-        }
-        let mut diagnostic =
-            Diagnostic::error(code::WRONG_VALUE, format!("expected {what}, found {}", quoted(&word.text)))
-                .at(word.span, format!("expected {what}"));
-        diagnostic.help = suggest::did_you_mean(&word.text, &words);
-        self.report(diagnostic);
-        choices[0].1
+        self.choice_text(&word.text, word.span, choices).unwrap_or(choices[0].1)
     }
 
     /// A list of exit codes, each once.
@@ -389,39 +221,13 @@ impl Reader<'_> {
     /// The node, unless it is a value in a kind that came out empty and so counts as not given.
     pub(super) fn given<'n>(&mut self, node: Option<&'n Node<'n>>) -> Option<&'n Node<'n>> {
         let node = node?;
-        if self.dialect == Dialect::Kind
+        if self.rendering.dialect == Dialect::Kind
             && let Content::Scalar(scalar) = &node.content
             && is_template(&scalar.text)
-            && self.templates.render(&scalar.text) == Ok(Rendered::Known(String::new()))
+            && self.rendering.templates.render(&scalar.text) == Ok(Rendered::Known(String::new()))
         {
             return None;
         }
         Some(node)
-    }
-}
-
-/// A whole number in decimal, as YAML and every other notation read it alike.
-pub(super) fn whole_number(text: &str) -> Result<i64, String> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    if !plain {
-        return Err(format!("{} is not a whole number in decimal", quoted(text)));
-    }
-    if digits.len() > 1 && digits.starts_with('0') {
-        return Err(format!("{} begins with a zero, which some would read as octal", quoted(text)));
-    }
-    text.parse().map_err(|_| format!("{} does not fit 64 bits", quoted(text)))
-}
-
-/// An absolute path.
-pub(super) fn absolute_path(text: &str) -> Result<&str, String> {
-    if text.starts_with('/') { Ok(text) } else { Err(format!("{} is not an absolute path", quoted(text))) }
-}
-
-/// A TCP port.
-pub(super) fn port(text: &str) -> Result<u16, String> {
-    match whole_number(text)? {
-        number @ 1..=65535 => u16::try_from(number).map_err(|error| error.to_string()),
-        _ => Err(format!("{} is not a port from 1 to 65535", quoted(text))),
     }
 }

@@ -127,11 +127,6 @@ pub struct Templates {
     left_to_handle: usize,
 }
 
-/// Whether a text is a template.
-pub fn is_template(text: &str) -> bool {
-    text.contains('{') && (text.contains("{{") || text.contains("{%"))
-}
-
 /// Renders a template that uses secrets, right before the start of its step.
 ///
 /// # Errors

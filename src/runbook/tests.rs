@@ -1,4 +1,3 @@
-mod door;
 mod hostile;
 mod mistakes;
 mod mistakes_way_back;

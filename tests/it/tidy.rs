@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 const ARROWS: &[(&str, &[&str])] = &[
     ("id", &[]),
     ("diagnostic", &["id"]),
-    ("runbook", &["diagnostic", "id"]),
+    ("yaml", &["diagnostic", "id"]),
+    ("runbook", &["yaml", "diagnostic", "id"]),
     ("plan", &["runbook", "id"]),
     ("history", &["id"]),
     ("machine", &["plan", "history", "runbook", "id"]),
@@ -18,7 +19,20 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("terminal", &["history", "plan", "id"]),
     (
         "driver",
-        &["audit", "diagnostic", "exec", "history", "id", "machine", "plan", "probe", "report", "runbook", "terminal"],
+        &[
+            "audit",
+            "diagnostic",
+            "exec",
+            "history",
+            "id",
+            "machine",
+            "plan",
+            "probe",
+            "report",
+            "runbook",
+            "terminal",
+            "yaml",
+        ],
     ),
     (
         "cli",
@@ -35,6 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "report",
             "runbook",
             "terminal",
+            "yaml",
         ],
     ),
 ];
@@ -115,10 +130,10 @@ fn the_arrows_between_the_rooms_go_one_way() {
 #[test]
 fn the_pure_rooms_never_touch_the_world() {
     let mut wrong = Vec::new();
-    for room in ["runbook", "plan", "history", "machine"] {
+    for room in ["yaml", "runbook", "plan", "history", "machine"] {
         for file in files_below(&root().join("src").join(room), ".rs") {
             // The door through which files come in is the one place that reads.
-            if file.ends_with("runbook/source.rs") || is_test(&file) {
+            if file.ends_with("yaml/source.rs") || is_test(&file) {
                 continue;
             }
             let code = code_of(&file);

@@ -8,9 +8,9 @@ use super::super::code;
 use super::super::model::{Action, Leftovers, RunAction, ScriptAction, Setting, Text};
 use super::super::read::{Certainty, Fields, Reader, Templating};
 use super::super::template::{Binding, first_word, word_in_template};
-use super::super::yaml::{Content, Node};
 use super::{argv, variable_name};
 use crate::diagnostic::{Diagnostic, Span};
+use crate::yaml::tree::{Content, Node};
 
 /// How long an action may take where nothing else is given.
 const TIMEOUT: Duration = Duration::from_secs(600);
@@ -199,10 +199,10 @@ fn script(reader: &mut Reader<'_>, node: &Node<'_>) -> String {
         return text;
     }
     let raw = reader.source.slice(node.span);
-    let inserted = first_word(&text, |word| reader.templates.binding(word).is_some()).map(|name| {
+    let inserted = first_word(&text, |word| reader.rendering.templates.binding(word).is_some()).map(|name| {
         let place = word_in_template(raw, name)
             .map_or(node.span, |range| Span::new(node.span.start + range.start, node.span.start + range.end));
-        (name, place, reader.templates.binding(name) == Some(&Binding::Secret))
+        (name, place, reader.rendering.templates.binding(name) == Some(&Binding::Secret))
     });
     let diagnostic = match inserted {
         Some((name, place, false)) => {

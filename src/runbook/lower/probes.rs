@@ -8,10 +8,10 @@ use super::super::model::{
     CommandProbe, DataDirProbe, DataDirState, FileProbe, PortProbe, PortState, Presence, Probe, ProcessProbe, State,
 };
 use super::super::read::{Certainty, Keys, Reader, Templating, port, whole_number};
-use super::super::yaml::{Content, Node};
 use super::argv;
 use crate::diagnostic::{Diagnostic, quoted, suggest};
 use crate::id::StateName;
+use crate::yaml::tree::{Content, Node};
 
 /// A probe's own time-out where none is given.
 const TIMEOUT: Duration = Duration::from_secs(5);

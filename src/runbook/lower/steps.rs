@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::code;
 use super::super::model::{Action, Confirm, IfEnsured, Retry, Step, Text, When};
 use super::super::read::{Fields, Keys, Reader, Templating};
-use super::super::yaml::{Content, Node};
 use super::action::{Base, Owner, act, pointless, variables};
 use super::{StepPlaces, SystemTable, facts, unique_ids, way_back};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::id::{Fact, StepId};
+use crate::yaml::tree::{Content, Node};
 
 /// How many bytes of parameters all scripts of a runbook may be given together.
 const MOST_GIVEN: usize = 16 << 20;

@@ -6,10 +6,10 @@ use super::super::code;
 use super::super::kinds::{self, Library};
 use super::super::model::{State, System};
 use super::super::read::Reader;
-use super::super::yaml::Node;
 use super::probes;
 use crate::diagnostic::{Diagnostic, quoted, suggest};
 use crate::id::{StateName, SystemName};
+use crate::yaml::tree::Node;
 
 /// The systems of a runbook, with what is known of their states.
 #[derive(Debug, Default)]

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use super::super::model::{Applies, InDoubt, Retry, Undo, WayBack, When};
 use super::super::read::{Fields, Keys, Reader, Templating, whole_number};
-use super::super::template::{Binding, Verdict, is_template};
-use super::super::yaml::{Content, Node};
+use super::super::template::{Binding, Verdict};
 use super::super::{code, duration};
 use super::action::{Base, Owner, act};
 use super::facts;
 use super::steps::Lowering;
 use crate::diagnostic::{Diagnostic, Span, quoted};
+use crate::yaml::read::is_template;
+use crate::yaml::tree::{Content, Node};
 
 const UNDO: Keys = Keys {
     of: "an undo",
@@ -151,7 +152,7 @@ pub(super) fn when(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<When> {
         reader.wrong_value(word.span, format!("expected {WHAT}, found an empty text"), "");
         return None;
     }
-    let decision = match reader.templates.decide(expression) {
+    let decision = match reader.rendering.templates.decide(expression) {
         Ok(decision) => decision,
         Err(mistakes) => {
             reader.expression_mistakes(node, expression, mistakes);
@@ -177,7 +178,7 @@ pub(super) fn when(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<When> {
         reader.report(diagnostic.at(word.span, ""));
         return None;
     }
-    let known = |name: String| match reader.templates.binding(&name) {
+    let known = |name: String| match reader.rendering.templates.binding(&name) {
         Some(Binding::Known(value)) => Some((name, value.text())),
         Some(Binding::Missing(_) | Binding::Secret) | None => None,
     };

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::diagnostic::render::{Colour, render_all};
 use crate::diagnostic::{MOST_KEPT, Source};
-use crate::runbook::source::LONGEST;
 use crate::runbook::{Given, check};
+use crate::yaml::source::LONGEST;
 
 /// Generous, for a slow machine and a build without optimisation; the time on a quiet one is a few hundredths of it.
 const MOST_TIME: Duration = Duration::from_secs(20);

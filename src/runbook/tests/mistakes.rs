@@ -988,3 +988,18 @@ fn e0105_what_parsers_of_yaml_read_differently() {
        = help: use spaces
     "#);
 }
+
+#[test]
+fn a_byte_order_mark_and_carriage_returns_are_read_past() {
+    let text = "\u{feff}interlock: 1\r\nname: r\r\nsteps:\r\n- id: one\r\n  run: [ls]\r\n  titel: é\r\n";
+    let shown = refused(text, &[]);
+    insta::assert_snapshot!(shown, @r#"
+    error[E0201]: a step has no key `titel`
+     --> runbook.yaml:6:3
+      |
+    6 |   titel: é 
+      |   ^^^^^ unknown key
+      |
+      = help: did you mean `title`?
+    "#);
+}

@@ -9,9 +9,10 @@ use crate::diagnostic::escape::is_unfit;
 use crate::diagnostic::json::to_json;
 use crate::diagnostic::render::{Colour, render_all};
 use crate::diagnostic::{Problems, Source};
-use crate::runbook::source::decode;
-use crate::runbook::yaml::{self, Content, Node, Style};
+use crate::runbook::read::GENRE;
 use crate::runbook::{Given, check};
+use crate::yaml::source::decode;
+use crate::yaml::tree::{Content, Node, Style, parse};
 
 /// One act of damage.
 #[derive(Debug, Clone)]
@@ -144,7 +145,7 @@ fn agree(node: &Node<'_>, other: &serde_yaml::Value) -> bool {
 
 fn both_agree(source: &Source) {
     let mut problems = Problems::new();
-    let node = yaml::parse(source, &mut problems).expect("it was accepted before");
+    let node = parse(source, &GENRE, &mut problems).expect("it was accepted before");
     let other: serde_yaml::Value = serde_yaml::from_str(source.text()).expect("the other parser accepts it too");
     assert!(agree(&node, &other), "{}\n{node:#?}\n{other:#?}", source.text());
 }

@@ -11,8 +11,9 @@ use crate::diagnostic::render::{Colour, render_all};
 use crate::id::{StateName, SystemName};
 use crate::runbook::kinds::Library;
 use crate::runbook::model::{Action, Probe, Setting};
-use crate::runbook::template::{Binding, Rendered, Templates, is_template, render_secret};
+use crate::runbook::template::{Binding, Rendered, Templates, render_secret};
 use crate::runbook::{Given, Value};
+use crate::yaml::read::is_template;
 
 fn argv(action: &Action) -> Vec<&str> {
     match action {
@@ -215,8 +216,11 @@ fn the_kinds_that_ship_are_sound() {
 #[test]
 fn the_page_on_the_language_lists_every_code_and_its_example_passes() {
     let page = include_str!("../../../docs/language.md");
-    let codes: Vec<&str> =
-        include_str!("../code.rs").split('"').filter(|word| word.len() == 5 && word.starts_with(['E', 'W'])).collect();
+    let lists = [include_str!("../../yaml/code.rs"), include_str!("../code.rs")];
+    let codes: Vec<&str> = lists
+        .iter()
+        .flat_map(|list| list.split('"').filter(|word| word.len() == 5 && word.starts_with(['E', 'W'])))
+        .collect();
     assert!(codes.len() > 40, "{codes:?}");
     for code in &codes {
         assert_eq!(page.matches(&format!("| {code} |")).count(), 1, "{code}");

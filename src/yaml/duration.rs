@@ -3,8 +3,13 @@
 
 use std::time::Duration;
 
+use crate::diagnostic::quoted;
+
 /// What a duration must look like, in words.
 pub const RULE: &str = "a duration such as `500ms`, `90s`, `10m`, `1h30m` or `2d`";
+
+/// What a duration that is no nothing must look like, in words.
+pub const POSITIVE_RULE: &str = "a duration longer than nothing, such as `90s`";
 
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
@@ -35,6 +40,14 @@ pub fn parse(text: &str) -> Result<Duration, String> {
         return Err(format!("`{text}` is longer than 10,000 days"));
     }
     Ok(Duration::from_millis(total))
+}
+
+/// Reads a duration longer than nothing.
+pub fn parse_positive(text: &str) -> Result<Duration, String> {
+    match parse(text)? {
+        Duration::ZERO => Err(format!("{} is no time at all", quoted(text))),
+        some => Ok(some),
+    }
 }
 
 /// Writes a duration so that [`parse`] reads it back; parts below a millisecond are cut.

@@ -52,7 +52,7 @@ pub fn read_source(path: &Path) -> Result<Source, Box<Diagnostic>> {
     let too_long = || {
         unreadable(
             &format!("it is longer than {} MiB", LONGEST >> 20),
-            "a runbook is for people to read: split it, and move data into files of its own",
+            "it is for people to read: split it, and move data into files of its own",
         )
     };
     if u64::try_from(stat.st_size).is_ok_and(|size| size > LONGEST) {

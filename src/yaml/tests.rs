@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::runbook::source::{LONGEST, decode, read_source};
+use crate::yaml::source::{LONGEST, decode, read_source};
 
 fn message(path: &Path) -> String {
     let diagnostic = read_source(path).unwrap_err();
@@ -42,19 +42,4 @@ fn bad_utf8_is_refused_with_its_place() {
     let diagnostic = decode("a.yaml", b"name: a\ntitle: \xc3\xa9\xff\n".to_vec()).unwrap_err();
     assert_eq!(diagnostic.code, "E0102");
     assert_eq!(diagnostic.message, "`a.yaml` is not UTF-8: line 2, column 9 has the byte 0xff");
-}
-
-#[test]
-fn a_byte_order_mark_and_carriage_returns_are_read_past() {
-    let text = "\u{feff}interlock: 1\r\nname: r\r\nsteps:\r\n- id: one\r\n  run: [ls]\r\n  titel: é\r\n";
-    let shown = super::refused(text, &[]);
-    insta::assert_snapshot!(shown, @r#"
-    error[E0201]: a step has no key `titel`
-     --> runbook.yaml:6:3
-      |
-    6 |   titel: é 
-      |   ^^^^^ unknown key
-      |
-      = help: did you mean `title`?
-    "#);
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, StrInput};
 
-use super::code;
+use super::{Genre, code};
 use crate::diagnostic::escape::is_unfit;
 use crate::diagnostic::{Diagnostic, Problems, Source, Span, quoted};
 
@@ -95,9 +95,9 @@ impl Node<'_> {
 
 /// Reads the one document of a source. Everything wrong with it is added to `problems`, up to the first mistake in the
 /// syntax itself; `None` where nothing can be made of the rest.
-pub fn parse<'a>(source: &'a Source, problems: &mut Problems) -> Option<Node<'a>> {
+pub fn parse<'a>(source: &'a Source, genre: &'static Genre, problems: &mut Problems) -> Option<Node<'a>> {
     let text = source.text();
-    if let Some(unfit) = unfit_character(text) {
+    if let Some(unfit) = unfit_character(text, genre) {
         problems.push(unfit);
         return None;
     }
@@ -115,7 +115,7 @@ pub fn parse<'a>(source: &'a Source, problems: &mut Problems) -> Option<Node<'a>
     let base = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let body = &text[base..];
     let mut builder =
-        Builder { text, places: Places::new(body, base), stack: Vec::new(), root: None, nodes: 0, problems };
+        Builder { text, genre, places: Places::new(body, base), stack: Vec::new(), root: None, nodes: 0, problems };
     let mut parser = Parser::new_from_str(body);
     if builder.read(&mut parser) == Outcome::Stopped {
         return None;
@@ -123,13 +123,13 @@ pub fn parse<'a>(source: &'a Source, problems: &mut Problems) -> Option<Node<'a>
     let root = builder.root.filter(|root| !matches!(&root.content, Content::Scalar(scalar) if scalar.is_null()));
     if root.is_none() && !problems.has_errors() {
         let empty = Diagnostic::error(code::EMPTY, "the file is empty").at(Span::new(base, base), "nothing here");
-        problems.push(empty.help("a runbook begins with `interlock: 1`; docs/language.md shows a whole one"));
+        problems.push(empty.help(genre.beginning));
     }
     root
 }
 
-/// The first character that a runbook must not hold, as a diagnostic.
-fn unfit_character(text: &str) -> Option<Diagnostic> {
+/// The first character that such a file must not hold, as a diagnostic.
+fn unfit_character(text: &str, genre: &Genre) -> Option<Diagnostic> {
     let bad = |b: u8| !(0x20..0x7f).contains(&b) && b != b'\n' && b != b'\t';
     let mut from = 0;
     while let Some(found) = text.as_bytes()[from..].iter().position(|b| bad(*b)) {
@@ -138,7 +138,7 @@ fn unfit_character(text: &str) -> Option<Diagnostic> {
         let crlf = c == '\r' && text[at + 1..].starts_with('\n');
         let mark_at_start = c == '\u{feff}' && at == 0;
         if is_unfit(c) && !crlf && !mark_at_start {
-            let message = format!("the character U+{:04X} must not stand in a runbook", u32::from(c));
+            let message = format!("the character U+{:04X} must not stand in a {}", u32::from(c), genre.noun);
             return Some(
                 Diagnostic::error(code::UNFIT_CHARACTER, message)
                     .at(Span::new(at, at + c.len_utf8()), "it cannot be seen, or changes how the text around it looks")
@@ -226,6 +226,7 @@ enum Outcome {
 
 struct Builder<'a, 'p> {
     text: &'a str,
+    genre: &'static Genre,
     places: Places,
     stack: Vec<Frame<'a>>,
     root: Option<Node<'a>>,
@@ -251,8 +252,11 @@ impl<'a> Builder<'a, '_> {
                     documents += 1;
                     if documents > 1 {
                         let diagnostic = Diagnostic::error(code::SECOND_DOCUMENT, "the file holds a second document");
-                        self.problems
-                            .push(diagnostic.at(span, "it begins here").help("one file is one runbook: split it"));
+                        self.problems.push(
+                            diagnostic
+                                .at(span, "it begins here")
+                                .help(format!("one file is one {}: split it", self.genre.noun)),
+                        );
                         return Outcome::Stopped;
                     }
                 }
@@ -291,8 +295,11 @@ impl<'a> Builder<'a, '_> {
             if self.nodes > MOST_NODES {
                 let diagnostic =
                     Diagnostic::error(code::TOO_BIG, format!("the file holds more than {MOST_NODES} values"));
-                self.problems
-                    .push(diagnostic.at(span, "here it is too much").help("split it: a runbook is for people to read"));
+                self.problems.push(
+                    diagnostic
+                        .at(span, "here it is too much")
+                        .help(format!("split it: a {} is for people to read", self.genre.noun)),
+                );
                 return Outcome::Stopped;
             }
         }
@@ -344,8 +351,10 @@ impl<'a> Builder<'a, '_> {
     }
 
     fn refuse_anchor(&mut self, span: Span, what: &str) {
-        let diagnostic =
-            Diagnostic::error(code::ANCHOR, format!("{what}: a runbook has no anchors, aliases or merge keys"));
+        let diagnostic = Diagnostic::error(
+            code::ANCHOR,
+            format!("{what}: a {} has no anchors, aliases or merge keys", self.genre.noun),
+        );
         self.problems.push(diagnostic.at(span, "not allowed").help("write the value out where it is used"));
     }
 
@@ -354,7 +363,8 @@ impl<'a> Builder<'a, '_> {
             self.refuse_anchor(span, "an anchor");
         }
         if tagged {
-            let diagnostic = Diagnostic::error(code::TAG, "a runbook has no YAML tags").at(span, "this has a tag");
+            let diagnostic = Diagnostic::error(code::TAG, format!("a {} has no YAML tags", self.genre.noun))
+                .at(span, "this has a tag");
             self.problems.push(diagnostic.help("remove it; what a value means is said by its key"));
         }
     }
