@@ -16,6 +16,10 @@ pub struct IdError(String);
 pub const NAME_RULE: &str =
     "lower-case letters, digits, `-` and `_`, beginning with a letter or digit, at most 63 characters";
 
+/// What the names of persons must look like, in words.
+pub const PERSON_RULE: &str =
+    "a name as in allowed_signers, such as `amy@example.org`: visible ASCII without blanks, quotes and pattern signs";
+
 fn checked_name(text: &str, what: &str) -> Result<String, IdError> {
     let mut chars = text.chars();
     let first_ok = chars.next().is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
@@ -83,6 +87,22 @@ text_type!(
 text_type!(
     /// The name of a state of a system, such as `stopped`.
     StateName, "state name", checked_name
+);
+text_type!(
+    /// The name of a group of persons in a policy.
+    GroupName, "group name", checked_name
+);
+text_type!(
+    /// A person, by the name that the policy and OpenSSH's `allowed_signers` (a principal) know them by, such as
+    /// `amy@example.org`. Never a pattern, and never something that a command line could take for an option.
+    Person, "person", |text, what| {
+        let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'*' | b'?' | b'!' | b',' | b'"' | b'\'' | b'`' | b'\\' | b'#');
+        if (1..=255).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(plain) {
+            Ok(text.to_owned())
+        } else {
+            Err(IdError(format!("`{}` is not a {what}: expected {PERSON_RULE}", text.escape_debug())))
+        }
+    }
 );
 text_type!(
     /// The id of a run: a UUID of version 7 (RFC 9562), so that ids sort by time. Safe as a file name.
@@ -175,7 +195,7 @@ impl fmt::Display for Fact {
 
 #[cfg(test)]
 mod tests {
-    use super::{Digest, Fact, RunId, StepId};
+    use super::{Digest, Fact, Person, RunId, StepId};
 
     #[test]
     fn a_digest_is_what_sha256sum_prints() {
@@ -190,6 +210,14 @@ mod tests {
         }
         assert!("stop-monit".parse::<StepId>().is_ok());
         assert!("../../../../etc/passwd-0123456789abcd".parse::<RunId>().is_err());
+    }
+
+    #[test]
+    fn a_person_is_one_name_and_never_a_pattern_or_an_option() {
+        for text in ["", "*", "*@example.org", "a,b", "!a", "-I", "a b", "é", "a\"", "#a", &"a".repeat(256)] {
+            assert!(text.parse::<Person>().is_err(), "{text:?}");
+        }
+        assert!("amy@example.org".parse::<Person>().is_ok());
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! - [`plan`]: runbook and parameters to a plan: exactly what would be done. Pure.
 //! - [`history`]: the events of a run, and its state as their fold. Pure.
 //! - [`machine`]: what comes next: `decide(&state, input)`. Pure.
+//! - [`consent`]: who may: the policy, and signatures checked. Pure but for reading files and running `ssh-keygen`.
 //! - [`audit`]: the log on disk: append, read, verify.
 //! - [`exec`]: processes: start, contain, freeze, end, output. Uses nothing of ours.
 //! - [`probe`]: looks at the world, and watches it.
@@ -27,6 +28,7 @@
 
 pub mod audit;
 pub mod cli;
+pub mod consent;
 pub mod diagnostic;
 pub mod driver;
 pub mod exec;

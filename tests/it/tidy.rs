@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("history", &["id"]),
     ("machine", &["plan", "history", "runbook", "id"]),
     ("audit", &["history", "id"]),
+    ("consent", &["yaml", "diagnostic", "plan", "history", "id"]),
     ("exec", &[]),
     ("probe", &["exec", "runbook", "history", "id"]),
     ("report", &["history", "plan", "runbook", "diagnostic", "id"]),
@@ -21,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "driver",
         &[
             "audit",
+            "consent",
             "diagnostic",
             "exec",
             "history",
@@ -65,6 +67,8 @@ const IMPURE: &[&str] = &[
     "rustix::process",
     "rustix::termios",
     "chrono::",
+    "Utc::now",
+    "Local::now",
     "println!",
     "eprintln!",
 ];
@@ -130,14 +134,17 @@ fn the_arrows_between_the_rooms_go_one_way() {
 #[test]
 fn the_pure_rooms_never_touch_the_world() {
     let mut wrong = Vec::new();
-    for room in ["yaml", "runbook", "plan", "history", "machine"] {
+    for room in ["yaml", "runbook", "plan", "history", "machine", "consent"] {
         for file in files_below(&root().join("src").join(room), ".rs") {
-            // The door through which files come in is the one place that reads.
-            if file.ends_with("yaml/source.rs") || is_test(&file) {
+            // The doors through which files come in are the places that read, and signatures are checked by a program.
+            let doors = ["yaml/source.rs", "consent/door.rs", "consent/keygen.rs"];
+            if doors.iter().any(|door| file.ends_with(door)) || is_test(&file) {
                 continue;
             }
             let code = code_of(&file);
             let code = code.split("#[cfg(test)]").next().unwrap_or_default();
+            // Who may depends on the time, which the caller says.
+            let code = if room == "consent" { code.replace("chrono::", "") } else { code.to_owned() };
             for word in IMPURE.iter().filter(|word| code.contains(**word)) {
                 wrong.push(format!("{}: {word}", file.display()));
             }

@@ -1,0 +1,17 @@
+//! Who may: the policy, the file that says whose which key is, and the checking of signatures. Pure but for two doors: `door` reads
+//! files that nobody else could have changed, and [`keygen`] runs the real `ssh-keygen`. The clock is the caller's: every question
+//! that depends on the time takes it.
+
+pub mod code;
+pub mod door;
+pub mod key;
+pub mod keygen;
+pub mod pattern;
+pub mod revoked;
+pub mod signature;
+pub mod signers;
+pub mod sshsig;
+pub mod wire;
+
+#[cfg(test)]
+mod tests;

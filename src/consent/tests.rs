@@ -1,0 +1,4 @@
+mod door;
+mod keys;
+mod lists;
+mod signatures;
