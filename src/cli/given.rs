@@ -116,7 +116,7 @@ fn door(global: &Global, path: &Path) -> Result<Source, Failure> {
 }
 
 /// Shows mistakes and warnings: to people on standard error, or one object a line on standard output.
-fn show(global: &Global, source: &Source, found: &[Diagnostic]) -> Result<(), Failure> {
+pub(super) fn show(global: &Global, source: &Source, found: &[Diagnostic]) -> Result<(), Failure> {
     if found.is_empty() {
         return Ok(());
     }

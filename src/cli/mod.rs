@@ -8,6 +8,7 @@ mod kinds;
 mod open_runs;
 mod place;
 mod plan;
+mod policy;
 mod rerun;
 mod run;
 
@@ -86,6 +87,8 @@ enum Command {
     #[command(subcommand)]
     Audit(audit::Audit),
     Kinds(kinds::Kinds),
+    #[command(subcommand)]
+    Policy(policy::Policy),
 }
 
 /// Runs the program: parses the arguments, carries out the command, and says what went wrong.
@@ -109,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Abandon(command) => command.go(global),
         Command::Audit(command) => command.go(global),
         Command::Kinds(command) => command.go(global),
+        Command::Policy(command) => command.go(global),
     };
     result.unwrap_or_else(|failure: Failure| failure.report())
 }

@@ -5,10 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::audit::Home;
 use crate::cli::Global;
 use crate::cli::failure::Failure;
+use crate::consent::policy::MACHINE;
 use crate::history::entry::Who;
-
-/// Where the machine's own policy lies.
-const POLICY: &str = "/etc/interlock/policy.yaml";
 
 /// The home: `--home` or `INTERLOCK_HOME`, else `/var/lib/interlock` for root and the user's state directory for others.
 pub fn home(global: &Global) -> Result<Home, Failure> {
@@ -33,7 +31,7 @@ fn default_home() -> Result<PathBuf, Failure> {
 /// Refuses where a policy is in force: this version cannot enforce one, and passing it over would be the worst it could do.
 pub fn no_policy_in_force() -> Result<(), Failure> {
     let named = std::env::var_os("INTERLOCK_POLICY").map(PathBuf::from);
-    let in_force = named.or_else(|| Path::new(POLICY).symlink_metadata().is_ok().then(|| PathBuf::from(POLICY)));
+    let in_force = named.or_else(|| Path::new(MACHINE).symlink_metadata().is_ok().then(|| PathBuf::from(MACHINE)));
     match in_force {
         None => Ok(()),
         Some(path) => Err(Failure::Wrong(format!(

@@ -2,11 +2,15 @@
 //! files that nobody else could have changed, and [`keygen`] runs the real `ssh-keygen`. The clock is the caller's: every question
 //! that depends on the time takes it.
 
+pub mod calendar;
 pub mod code;
 pub mod door;
 pub mod key;
 pub mod keygen;
+pub mod operator;
 pub mod pattern;
+pub mod policy;
+pub mod question;
 pub mod revoked;
 pub mod signature;
 pub mod signers;

@@ -1,4 +1,9 @@
 mod door;
 mod keys;
 mod lists;
+mod mistakes;
+mod mutated;
+mod page;
+mod policies;
+mod questions;
 mod signatures;

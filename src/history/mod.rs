@@ -3,6 +3,7 @@
 
 pub mod again;
 pub mod clip;
+pub mod deviation;
 pub mod entry;
 pub mod event;
 pub mod state;

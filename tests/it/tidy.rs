@@ -40,6 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "audit",
+            "consent",
             "diagnostic",
             "driver",
             "exec",

@@ -1,0 +1,117 @@
+//! `interlock policy`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::cli::failure::{Failure, put};
+use crate::cli::given::show;
+use crate::cli::{Format, Global};
+use crate::consent::door::Trust;
+use crate::consent::policy::{MACHINE, Policy as Rules};
+use crate::diagnostic::escape::escape_line;
+
+/// Looks at the policy: who may approve, override and operate here.
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    Check(Check),
+}
+
+/// Checks a policy with the files it names: every mistake at once, with its place.
+///
+/// The files are read as a run reads them: what somebody else could have changed is refused. Without FILE, the policies in force are
+/// checked: the machine's own, /etc/interlock/policy.yaml, and the one that INTERLOCK_POLICY names.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  interlock policy check                                the policies in force
+  interlock policy check ./policy.yaml                  one that is being written
+  interlock policy check ./policy.yaml --format json | jq .code
+
+Exit codes: 0 nothing wrong, 2 something is. docs/policy.md describes every key.")]
+pub struct Check {
+    /// The policy, a YAML file [default: those in force]
+    file: Option<PathBuf>,
+}
+
+impl Policy {
+    /// Carries it out.
+    pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Check(check) => check.go(global),
+        }
+    }
+}
+
+impl Check {
+    fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
+        let files = match &self.file {
+            Some(file) => vec![file.clone()],
+            None => in_force()?,
+        };
+        let trust = Trust::of_user(rustix::process::geteuid().as_raw());
+        let mut code = ExitCode::SUCCESS;
+        for file in files {
+            match Rules::open(&file, trust) {
+                Ok(opened) => {
+                    for findings in &opened.warnings {
+                        show(global, &findings.source, &findings.diagnostics)?;
+                    }
+                    put(&summary(global, &opened.policy))?;
+                }
+                Err(found) => {
+                    for findings in &found {
+                        show(global, &findings.source, &findings.diagnostics)?;
+                    }
+                    code = ExitCode::from(2);
+                }
+            }
+        }
+        Ok(code)
+    }
+}
+
+/// The policies in force: the machine's own cannot be passed over.
+fn in_force() -> Result<Vec<PathBuf>, Failure> {
+    let machine = Path::new(MACHINE);
+    let own = machine.symlink_metadata().is_ok().then(|| machine.to_owned());
+    let named = std::env::var_os("INTERLOCK_POLICY").map(PathBuf::from);
+    let files: Vec<PathBuf> = own.into_iter().chain(named).collect();
+    if files.is_empty() {
+        return Err(Failure::Wrong(format!(
+            "no policy is in force: there is no {MACHINE}, and INTERLOCK_POLICY is not set; to check another, name its file"
+        )));
+    }
+    Ok(files)
+}
+
+fn summary(global: &Global, policy: &Rules) -> String {
+    if global.format == Format::Json {
+        let object = serde_json::json!({
+            "policy": policy.name,
+            "digest": policy.digest,
+            "number": policy.number,
+            "signers": {"file": policy.signers.source.name(), "digest": policy.signers.digest},
+            "revoked": policy.revoked.as_ref().map(|revoked| &revoked.digest),
+            "groups": policy.groups,
+            "operators": policy.operators,
+        });
+        return format!("{object}\n");
+    }
+    let count = |number: usize, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
+    let mut text = format!(
+        "{}: nothing wrong: number {}, {}, {}, {}, {}, {}\n",
+        escape_line(&policy.name),
+        policy.number,
+        count(policy.people.len(), "person", "persons"),
+        count(policy.groups.len(), "group", "groups"),
+        count(policy.operators.len(), "operator", "operators"),
+        count(policy.approvals.len(), "rule of approvals", "rules of approvals"),
+        count(policy.overrides.len(), "rule of overrides", "rules of overrides"),
+    );
+    // The gap that is easily overlooked.
+    if policy.approvals.iter().all(|rule| rule.subject.name.is_some() || !rule.subject.labels.is_empty()) {
+        text.push_str("  a run that no rule of `approvals` is about needs no approval\n");
+    }
+    text
+}

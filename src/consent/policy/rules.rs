@@ -1,0 +1,215 @@
+//! The rules of a policy that ask for signatures: approvals, overrides, breaking the glass.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::read::{Placed, Reader, subject};
+use super::{APPROVAL_VALID_FOR, ApprovalRule, GlassRule, Need, OVERRIDE_VALID_FOR, OverrideRule, OwnSignature, Quota};
+use crate::consent::code;
+use crate::diagnostic::{Diagnostic, Span, quoted, suggest};
+use crate::history::deviation::Deviation;
+use crate::id::{GroupName, Person};
+use crate::yaml::code::TWICE;
+use crate::yaml::read::{Fields, Keys, absolute_path, whole_number};
+use crate::yaml::tree::{Content, Node};
+
+const APPROVAL: Keys =
+    Keys { of: "a rule of `approvals`", known: &["match", "need", "of", "operator_counts", "valid_for"], later: &[] };
+const OVERRIDE: Keys = Keys {
+    of: "a rule of `overrides`",
+    known: &["deviations", "match", "need", "of", "operator_counts", "valid_for"],
+    later: &[],
+};
+const GLASS: Keys = Keys {
+    of: "a rule of `break_glass`",
+    known: &["match", "who", "need", "of", "operator_counts", "valid_for", "tell", "review"],
+    later: &[],
+};
+const TELL: Keys = Keys { of: "`tell`", known: &["run"], later: &[] };
+const REVIEW: Keys = Keys { of: "`review`", known: &["of", "within"], later: &[] };
+
+/// The rules that ask for signatures.
+#[derive(Default)]
+pub(super) struct Rules {
+    pub(super) approvals: Vec<ApprovalRule>,
+    pub(super) overrides: Vec<OverrideRule>,
+    pub(super) break_glass: Vec<GlassRule>,
+    pub(super) quotas: Vec<Rule>,
+}
+
+/// What a rule asks for, with the rule's place.
+pub(super) struct Rule {
+    pub(super) quota: Quota,
+    pub(super) span: Span,
+}
+
+/// What is known when rules are read.
+struct Known<'k> {
+    groups: &'k BTreeMap<GroupName, BTreeSet<Person>>,
+    operators: &'k BTreeSet<Person>,
+}
+
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    groups: &BTreeMap<GroupName, BTreeSet<Person>>,
+    operators: &BTreeSet<Person>,
+) -> Rules {
+    let known = Known { groups, operators };
+    let mut rules = Rules::default();
+    for item in items(reader, fields, "approvals") {
+        let Some(fields) = reader.fields(item, &APPROVAL) else { continue };
+        let subject = subject(reader, &fields);
+        reader.required(&fields, "need", APPROVAL.of);
+        if let Some(quota) = quota(reader, &fields, APPROVAL.of, APPROVAL_VALID_FOR, &known) {
+            rules.quotas.push(Rule { quota: quota.clone(), span: reader.first_line(item.span) });
+            rules.approvals.push(ApprovalRule { subject, quota });
+        }
+    }
+    for item in items(reader, fields, "overrides") {
+        let Some(fields) = reader.fields(item, &OVERRIDE) else { continue };
+        let named = reader.required(&fields, "deviations", OVERRIDE.of);
+        let named = named.map(|node| deviations(reader, node)).unwrap_or_default();
+        let subject = subject(reader, &fields);
+        reader.required(&fields, "need", OVERRIDE.of);
+        if let Some(quota) = quota(reader, &fields, OVERRIDE.of, OVERRIDE_VALID_FOR, &known) {
+            rules.quotas.push(Rule { quota: quota.clone(), span: reader.first_line(item.span) });
+            let deviations = named.into_iter().map(|(deviation, _)| deviation).collect();
+            rules.overrides.push(OverrideRule { deviations, subject, quota });
+        }
+    }
+    for item in items(reader, fields, "break_glass") {
+        if let Some((rule, span)) = glass(reader, item, &known) {
+            rules.quotas.push(Rule { quota: rule.quota.clone(), span });
+            rules.break_glass.push(rule);
+        }
+    }
+    rules
+}
+
+fn items<'n>(reader: &mut Reader<'_>, fields: &Fields<'n>, key: &str) -> &'n [Node<'n>] {
+    fields.get(key).and_then(|node| reader.list(node, "a list of rules")).unwrap_or_default()
+}
+
+fn glass(reader: &mut Reader<'_>, item: &Node<'_>, known: &Known<'_>) -> Option<(GlassRule, Span)> {
+    let fields = reader.fields(item, &GLASS)?;
+    let subject = subject(reader, &fields);
+    let who = reader.required(&fields, "who", GLASS.of).and_then(|node| group(reader, node, known));
+    if let (Some(who), Some(node)) = (&who, fields.get("who"))
+        && !known.groups[who].iter().any(|person| known.operators.contains(person))
+    {
+        let message = format!("nobody in `{who}` may operate, so nobody could break this glass");
+        let diagnostic = Diagnostic::error(code::UNMEETABLE, message).at(node.span, "no operator in it");
+        reader.report(diagnostic.help("give its members users under `persons`, and see that `operators` has them"));
+    }
+    let quota = quota(reader, &fields, GLASS.of, OVERRIDE_VALID_FOR, known);
+    let tell = reader.required(&fields, "tell", GLASS.of).and_then(|node| tell(reader, node));
+    let review = reader.required(&fields, "review", GLASS.of).and_then(|node| review(reader, node, known));
+    let (review_of, review_within) = review?;
+    let rule = GlassRule { subject, who: who?, quota: quota?, tell: tell?, review_of, review_within };
+    Some((rule, reader.first_line(item.span)))
+}
+
+fn tell(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<String>> {
+    let fields = reader.fields(node, &TELL)?;
+    let list = reader.required(&fields, "run", "`tell`")?;
+    let items = reader.list(list, "a command as a list, such as `[/usr/local/bin/page, on-call]`")?;
+    let (program, arguments) = match items.split_first() {
+        Some(parts) => parts,
+        None => {
+            reader.wrong_value(list.span, "the command is empty", "write `[program, argument, …]`");
+            return None;
+        }
+    };
+    let mut argv =
+        vec![reader.parsed(program, "the absolute path of a program", |text| absolute_path(text).map(str::to_owned))?];
+    for argument in arguments {
+        argv.push(reader.word(argument, "an argument")?.to_owned());
+    }
+    Some(argv)
+}
+
+fn review(reader: &mut Reader<'_>, node: &Node<'_>, known: &Known<'_>) -> Option<(GroupName, Duration)> {
+    let fields = reader.fields(node, &REVIEW)?;
+    let of = reader.required(&fields, "of", "`review`").and_then(|node| group(reader, node, known));
+    let within = reader.required(&fields, "within", "`review`").and_then(|node| reader.positive_duration(node));
+    Some((of?, within?))
+}
+
+/// A group that the policy has.
+fn group(reader: &mut Reader<'_>, node: &Node<'_>, known: &Known<'_>) -> Option<GroupName> {
+    let text = reader.word(node, "the name of a group")?;
+    if let Some(name) = text.parse::<GroupName>().ok().filter(|name| known.groups.contains_key(name)) {
+        return Some(name);
+    }
+    let names: Vec<&str> = known.groups.keys().map(GroupName::as_str).collect();
+    let message = format!("there is no group {}", quoted(text));
+    let mut diagnostic = Diagnostic::error(code::UNKNOWN_GROUP, message).at(node.span, "not a group of this policy");
+    let help = suggest::did_you_mean(text, &names);
+    diagnostic.help = Some(help.unwrap_or_else(|| "declare it under `groups`".to_owned()));
+    reader.report(diagnostic);
+    None
+}
+
+/// Who must sign. Without `need` it is one; where that is not meant to be left out, the caller has asked for it.
+fn quota(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    of: &str,
+    valid_for: Duration,
+    known: &Known<'_>,
+) -> Option<Quota> {
+    let need = match fields.get("need") {
+        None => Some(Need::Number(1)),
+        Some(node) => reader.parsed(node, "`all`, or how many", need),
+    };
+    let group = reader.required(fields, "of", of).and_then(|node| group(reader, node, known));
+    let own = fields.get("operator_counts").map_or(OwnSignature::DoesNotCount, |node| match reader.truth(node) {
+        true => OwnSignature::Counts,
+        false => OwnSignature::DoesNotCount,
+    });
+    let valid_for = match fields.get("valid_for") {
+        None => Some(valid_for),
+        Some(node) => reader.positive_duration(node),
+    };
+    let (need, group) = (need?, group?);
+    let members = known.groups[&group].len();
+    if let (Need::Number(number), Some(node)) = (need, fields.get("need"))
+        && number > members
+    {
+        let message = format!("{number} of `{group}` must sign, and only {members} are in it");
+        let diagnostic = Diagnostic::error(code::UNMEETABLE, message).at(node.span, "can never be met");
+        reader.report(diagnostic.help(format!("write `all`, or at most {members}")));
+    }
+    let (line, _) = reader.source.position(fields.span.start);
+    Some(Quota { need, of: group, own, valid_for: valid_for?, line })
+}
+
+fn need(text: &str) -> Result<Need, String> {
+    if text == "all" {
+        return Ok(Need::All);
+    }
+    match whole_number(text).map_err(|why| format!("{why}, nor `all`"))? {
+        number @ 1.. => usize::try_from(number).map(Need::Number).map_err(|error| error.to_string()),
+        _ => Err(format!("{} signatures are none at all", quoted(text))),
+    }
+}
+
+/// A list of deviations, each once.
+pub(super) fn deviations(reader: &mut Reader<'_>, node: &Node<'_>) -> Vec<Placed<Deviation>> {
+    let mut found: Vec<Placed<Deviation>> = Vec::new();
+    let items = reader.list(node, "a list of deviations, such as `[skip, waive]`").unwrap_or_default();
+    for item in items {
+        let Some(deviation) = reader.choice(item, &Deviation::NAMES) else { continue };
+        if let Some((_, first)) = found.iter().find(|(other, _)| *other == deviation) {
+            let diagnostic = Diagnostic::error(TWICE, format!("`{deviation}` stands in the list twice"));
+            reader.report(diagnostic.at(item.span, "the second").related(*first, "the first"));
+            continue;
+        }
+        found.push((deviation, item.span));
+    }
+    if matches!(&node.content, Content::Sequence(items) if items.is_empty()) {
+        reader.wrong_value(node.span, "the list names no deviation", "name one, or leave the rule out");
+    }
+    found
+}
