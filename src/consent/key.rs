@@ -147,6 +147,13 @@ impl PublicKey {
         Self { kind, fingerprint, blob }
     }
 
+    /// The key as it stands in a `.pub` file, without a comment.
+    pub fn line(&self) -> String {
+        let mut text = unpadded_base64(&self.blob);
+        text.extend(std::iter::repeat_n('=', (4 - text.len() % 4) % 4));
+        format!("{} {text}\n", self.kind.name())
+    }
+
     /// The same key, whatever is around it.
     pub fn is(&self, other: &Self) -> bool {
         self.blob == other.blob

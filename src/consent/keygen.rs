@@ -95,7 +95,8 @@ impl Keygen {
             .spawn()
             .map_err(|error| failed("ssh-keygen cannot be started", error))?;
         let ended = wait(&mut child);
-        let text = read_said(&said_path);
+        // The names of the copies say enough.
+        let text = read_said(&said_path).replace(&format!("{}/", scratch.path.display()), "");
         // The next question of this folder writes the same files.
         let _ = std::fs::remove_file(&said_path);
         let status = ended?;

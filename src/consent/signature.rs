@@ -231,17 +231,25 @@ pub fn verify(
     }
     let question = Question::new(keygen, bytes, signature, namespace, roster)?;
     // Before anything is said of a person: the key that the signature names did make it, over these bytes.
-    if question.fits()?.verdict == Verdict::NotGood {
-        return Err(Rejected::OtherBytes { key: claim.key.key().fingerprint.clone() });
+    let fits = question.fits()?;
+    if fits.verdict == Verdict::NotGood {
+        // What it says when it came so far as to look at the signature; anything else is a question that it did not understand.
+        if fits.said.contains("Could not verify signature") {
+            return Err(Rejected::OtherBytes { key: claim.key.key().fingerprint.clone() });
+        }
+        return Err(Rejected::NotChecked(format!("ssh-keygen says: {}", one_line(&fits.said))));
     }
     let person = whose(&claim, namespace, roster, at)?;
     let answer = question.counts(&person, at, UseRevoked::Yes)?;
     let key = claim.key.key().fingerprint.clone();
     if answer.verdict == Verdict::NotGood {
         let unrevoked = question.counts(&person, at, UseRevoked::No)?;
-        return Err(match (roster.revoked, unrevoked.verdict) {
-            (Some(_), Verdict::Good) => Rejected::Revoked { person, key },
-            (Some(_) | None, _) => Rejected::Refused { person, said: one_line(&answer.said) },
+        if unrevoked.verdict == Verdict::NotGood || roster.revoked.is_none() {
+            return Err(Rejected::Refused { person, said: one_line(&answer.said) });
+        }
+        return Err(match question.broken_krl(&claim)? {
+            Some(why) => Rejected::NotChecked(format!("the file of revoked keys is not right: {why}")),
+            None => Rejected::Revoked { person, key },
         });
     }
     // Both readings must have seen the same person and key.
@@ -425,6 +433,14 @@ impl<'a> Question<'a> {
     fn fits(&self) -> Result<Answer, KeygenError> {
         let arguments = ["-Y", "check-novalidate", "-n", self.namespace.as_str(), "-s", &self.signature];
         self.keygen.ask(&self.scratch, &arguments, self.bytes)
+    }
+
+    /// What is wrong with a KRL, which makes `verify` refuse without saying so; none if nothing is.
+    fn broken_krl(&self, claim: &SshSig) -> Result<Option<String>, KeygenError> {
+        let Some(revoked) = &self.revoked else { return Ok(None) };
+        let key = self.scratch.write("key.pub", claim.key.key().line().as_bytes())?;
+        let answer = self.keygen.ask(&self.scratch, &["-Q", "-f", revoked, &key.display().to_string()], b"")?;
+        Ok(answer.said.contains("Invalid KRL").then(|| one_line(&answer.said)))
     }
 
     /// Whether it counts as this person's at this moment.

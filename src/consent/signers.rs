@@ -10,6 +10,10 @@ use super::wire::base64;
 use crate::diagnostic::escape::is_unfit;
 use crate::diagnostic::{Diagnostic, Problems, Source, Span, quoted};
 use crate::id::Digest;
+use crate::yaml::code::TOO_BIG;
+
+/// How many lines with keys a file may have.
+pub const MOST_LINES: usize = 10_000;
 
 /// A signers file that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,6 +91,10 @@ impl Signers {
                         .push(Diagnostic::error(mistake.code, mistake.message).at(mistake.span, "").help(mistake.help));
                 }
             }
+        }
+        if lines.len() > MOST_LINES {
+            let message = format!("`{}` has more than {MOST_LINES} keys", source.name());
+            problems.push(Diagnostic::error(TOO_BIG, message).help("take out those that are not needed here"));
         }
         if lines.is_empty() && !problems.has_errors() {
             let message = format!("`{}` holds no key that may sign", source.name());

@@ -49,6 +49,9 @@ const LIMITS: Keys = Keys { of: "`limits`", known: &["timeout", "within"], later
 
 pub(super) type Reader<'s> = read::Reader<'s, Literal>;
 
+/// How many persons a policy may name, and how many a group may have.
+const MOST_PEOPLE: usize = 2000;
+
 /// A name with its place.
 pub(super) type Placed<T> = (T, Span);
 
@@ -113,6 +116,11 @@ fn policy(
     let (windows, freezes): (Vec<WindowRule>, Vec<Freeze>) = super::calendar_text::read(reader, fields);
     let limits = fields.get("limits").map(|node| limits(reader, node)).unwrap_or_default();
     let people: BTreeSet<Person> = persons.keys().cloned().chain(members.values().flatten().cloned()).collect();
+    if people.len() > MOST_PEOPLE {
+        let message = format!("a policy names at most {MOST_PEOPLE} persons, and this one names {}", people.len());
+        reader.report(Diagnostic::error(yaml_code::TOO_BIG, message));
+        return None;
+    }
     if let Some(signers) = &signers {
         everybody_has_a_key(reader, &groups, signers);
         keys_of_one_person(reader, signers_place, signers, &people, findings);
@@ -287,6 +295,12 @@ fn groups(reader: &mut Reader<'_>, node: &Node<'_>) -> Groups {
             );
         }
         let mut members: Vec<Placed<Person>> = Vec::new();
+        if items.len() > MOST_PEOPLE {
+            let diagnostic =
+                Diagnostic::error(yaml_code::TOO_BIG, format!("a group has at most {MOST_PEOPLE} persons"));
+            reader.report(diagnostic.at(entry.key_span, "this has more"));
+            continue;
+        }
         for item in items {
             let Some(text) = reader.word(item, "a person") else { continue };
             let Some(person) = person(reader, text, item.span) else { continue };

@@ -94,3 +94,21 @@ fn every_flip_of_a_bit_in_a_signature_is_refused_or_changes_nothing_that_is_read
         }
     }
 }
+
+#[test]
+fn policies_that_are_made_to_hurt_are_errors_in_bounded_time() {
+    let begun = std::time::Instant::now();
+    let many: String = (0..60_000).map(|at| format!("p{at}@example.org, ")).collect();
+    let persons: String = (0..40_000).map(|at| format!("  p{at}: {{users: [u{at}]}}\n")).collect();
+    let lines: String = SIGNERS.repeat(9_000);
+    for (text, signers) in [
+        (format!("{HEAD}approvals: []\n").replace("groups: {", &format!("groups: {{big: [{many}], ")), SIGNERS),
+        (HEAD.replace("persons:\n", &format!("persons:\n{persons}")), SIGNERS),
+        (format!("{HEAD}{RULES}"), lines.as_str()),
+    ] {
+        let found = read_with(&text, signers).expect_err("this policy must be refused");
+        assert!(shown(&found).contains("error[E0111]"));
+    }
+    // Generous, for a slow machine and a build without optimisation.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+}

@@ -317,6 +317,33 @@ fn a_certificate_counts_within_its_time_for_those_it_names_under_conditions_that
 }
 
 #[test]
+fn a_krl_reaches_certificates_by_their_number_and_a_broken_one_refuses_all() {
+    let keys = Keys::new();
+    keys.make("ca", "ed25519", "");
+    keys.make("key", "ed25519", "");
+    keys.certify("ca", "key", &["-n", AMY, "-z", "7"]);
+    let krl = |serial: &str| {
+        let (spec, path) = (keys.path("spec"), keys.text_path("krl"));
+        std::fs::write(&spec, format!("serial: {serial}\n")).unwrap();
+        let _ = std::fs::remove_file(&path);
+        run("ssh-keygen", &["-q", "-k", "-f", &path, "-s", &keys.text_path("ca.pub"), spec.to_str().unwrap()]);
+        std::fs::read(path).unwrap()
+    };
+    let mut case = Signer { keys: &keys, name: "key-cert" }.case();
+    case.revoked = Some(krl("8"));
+    assert!(case.verdict().is_ok());
+    case.revoked = Some(krl("7"));
+    assert!(case.why().ends_with("which is revoked"), "{}", case.why());
+    let whole = krl("8");
+    case.revoked = Some(whole[..whole.len() - 1].to_vec());
+    assert_eq!(
+        case.why(),
+        "it could not be checked: the file of revoked keys is not right: Invalid KRL file revoked: incomplete message"
+    );
+    assert!(!keys.stock(&case, AMY));
+}
+
+#[test]
 fn an_authority_cannot_sign_for_those_it_certifies() {
     let keys = Keys::new();
     keys.make("ca", "ed25519", "");
