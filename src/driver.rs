@@ -12,6 +12,7 @@ pub mod launch;
 pub mod locks;
 pub mod looker;
 pub mod next;
+pub mod programs;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,14 +27,16 @@ use crate::driver::facts::{Facts, announced};
 use crate::driver::guard::Guard;
 use crate::driver::launch::End;
 use crate::driver::looker::{Job, Looked, Looker};
+use crate::driver::programs::{Found, Wanted};
 use crate::exec::command::User;
 use crate::exec::containment::Containment;
 use crate::exec::process::{Control, Ended, OnOutput};
-use crate::exec::program::Programs;
+use crate::exec::program::{ProgramError, Programs};
 use crate::history::event::{AnsweredBy, Ending, Event, Program, Question, Sight, Way};
 use crate::history::state::{Phase, State, Verdict};
 use crate::id::{Digest, Fact, RunId, StepId};
 use crate::machine::answer::{Judgement, judge, what_to_type};
+use crate::machine::programs::{check_program, planned_in_words};
 use crate::machine::{
     BackProcedure, Decision, Effect, GRACE, Input, Opening, People, Reply, Resumption, Settings, StopSignal, decide,
     way_back,
@@ -63,6 +66,8 @@ pub struct Run {
     pub locks: Vec<String>,
     /// Where things are kept.
     pub home: Home,
+    /// Finds programs; it knows the digests of those that were read for the plan.
+    pub programs: Arc<Programs>,
     /// Whether it begins, or is taken up again.
     pub beginning: Beginning,
 }
@@ -133,13 +138,14 @@ struct Driver {
     facts: Arc<Facts>,
     looker: Looker,
     containment: Containment,
+    /// The step that is being prepared, and why it cannot be, where that is known already.
+    preparing: Option<(usize, Option<String>)>,
     prepared: Option<Result<Option<launch::Prepared>, String>>,
     running: Option<Running>,
     /// When the open step has taken its whole time.
     time_is_up: Option<Instant>,
     question: Option<prompt::Withdraw>,
     secrets: launch::Secrets,
-    programs: Programs,
     /// Whom steps run as that name no user.
     us: User,
     unshown: Arc<AtomicUsize>,
@@ -173,7 +179,7 @@ pub fn carry_out(
     let facts = Arc::new(watch(&run.procedure, &guard, &sender).map_err(DriverError::Watches)?);
     let looker = {
         let sender = sender.clone();
-        Looker::new(Arc::clone(&facts), move |number, looked| {
+        Looker::new(Arc::clone(&facts), Arc::clone(&run.programs), move |number, looked| {
             // The loop may be gone already.
             let _ = sender.send(Message::Looked(number, looked));
         })
@@ -210,12 +216,12 @@ pub fn carry_out(
         facts,
         looker,
         containment,
+        preparing: None,
         prepared: None,
         running: None,
         time_is_up: None,
         question: None,
         secrets,
-        programs: Programs::default(),
         us: User::current(),
         unshown: Arc::new(AtomicUsize::new(0)),
         halted_at: None,
@@ -277,10 +283,14 @@ impl Driver {
             Message::Input(input) => self.handle(input),
             // What came of a look that was withdrawn is about something else than what is asked now.
             Message::Looked(number, _) if !self.looker.counts(number) => Ok(()),
-            Message::Looked(_, Looked::Prepared { requires, ensures }) => self.looked(requires, ensures),
+            Message::Looked(_, Looked::Prepared { program, requires, ensures }) => {
+                self.looked(program, requires, ensures)
+            }
             Message::Looked(_, Looked::Examined(sights)) => self.handle(Input::Examined(sights)),
             Message::Looked(_, Looked::Rested) => self.handle(Input::Rested),
-            Message::Looked(_, Looked::Awaited { ensures }) => self.handle(Input::Awaited { ensures }),
+            Message::Looked(_, Looked::Awaited { ensures, replaced }) => {
+                self.handle(Input::Awaited { ensures, replaced })
+            }
             Message::Ended(ended) => self.step_ended(ended),
             Message::Output(bytes) => {
                 self.say_unshown();
@@ -461,20 +471,22 @@ impl Driver {
     fn perform(&mut self, effect: Effect) -> Result<(), LogError> {
         match effect {
             Effect::Prepare { step, requires, hold, ensures } => {
-                let prepared = self.prepare(step)?;
-                self.prepared = Some(prepared);
-                if requires.is_empty() && ensures.is_empty() {
-                    return self.looked(Vec::new(), Vec::new());
+                let trouble = self.ask_secrets(step)?.err();
+                self.preparing = Some((step, trouble));
+                let (procedure, at) = self.carried_out(step);
+                let program = Wanted::of(&procedure.steps()[at].action);
+                if program.is_none() && requires.is_empty() && ensures.is_empty() {
+                    return self.looked(None, Vec::new(), Vec::new());
                 }
-                self.looker.look(Job::Prepare { requires, hold, ensures });
+                self.looker.look(Job::Prepare { program, requires, hold, ensures });
             }
             Effect::Ask { step, question, ask, expect, within } => {
                 self.time_is_up = within.and_then(|within| Instant::now().checked_add(within));
                 self.ask(&step, question, &ask, expect);
             }
             Effect::Start { step, attempt } => self.start(step, attempt),
-            Effect::Await { facts, hold, within } => {
-                self.looker.look(Job::Await { facts, hold, within });
+            Effect::Await { facts, hold, within, replaces } => {
+                self.looker.look(Job::Await { facts, hold, within, replaces });
             }
             Effect::Examine(facts) => {
                 self.looker.look(Job::Examine(facts));
@@ -518,8 +530,8 @@ impl Driver {
         self.guard.release(facts);
     }
 
-    /// Opens the program of a step. A command that gives a secret is announced, durably, before it runs.
-    fn prepare(&mut self, step: usize) -> Result<Result<Option<launch::Prepared>, String>, LogError> {
+    /// Runs the commands that give a step its secrets. Each is announced, durably, before it runs.
+    fn ask_secrets(&mut self, step: usize) -> Result<Result<(), String>, LogError> {
         let (procedure, at) = self.carried_out(step);
         let action = procedure.steps()[at].action.clone();
         for (name, command) in self.secrets.commands_for(&action) {
@@ -528,12 +540,34 @@ impl Driver {
             self.pend(vec![event]);
             self.sync()?;
             self.tell();
-            if let Err(reason) = self.secrets.run_command(&self.programs, &name) {
+            if let Err(reason) = self.secrets.run_command(&self.run.programs, &name) {
                 return Ok(Err(reason));
             }
         }
+        Ok(Ok(()))
+    }
+
+    /// Puts together what a step needs, if the program that was found for it is the one in the plan.
+    fn prepare(
+        &self,
+        step: usize,
+        program: Option<Result<Box<Found>, ProgramError>>,
+    ) -> Result<Option<launch::Prepared>, String> {
+        let Some(found) = program else { return Ok(None) };
+        let (plan, way) = (&self.run.procedure.plan, self.way());
         let (procedure, at) = self.carried_out(step);
-        Ok(launch::prepare(procedure, at, &self.run.id, &self.secrets, &self.programs, &self.us))
+        let id = &procedure.steps()[at].id;
+        let found = found.map_err(|error| format!("{error}{}", planned_in_words(plan, id, way)))?;
+        check_program(plan, &self.state, id, way, &found.program())?;
+        launch::prepare(procedure, at, &self.run.id, &self.secrets, *found, &self.us)
+    }
+
+    fn way(&self) -> Way {
+        match (&self.state.again, &self.back) {
+            (Some(_), _) => Way::Again,
+            (None, Some(_)) => Way::Back,
+            (None, None) => Way::Forward,
+        }
     }
 
     /// The step with this index of what is carried out now: one of the plan's steps, or of their undos, or one that is run again.
@@ -545,7 +579,16 @@ impl Driver {
         }
     }
 
-    fn looked(&mut self, requires: Vec<Sight>, ensures: Vec<Sight>) -> Result<(), LogError> {
+    fn looked(
+        &mut self,
+        program: Option<Result<Box<Found>, ProgramError>>,
+        requires: Vec<Sight>,
+        ensures: Vec<Sight>,
+    ) -> Result<(), LogError> {
+        self.prepared = self.preparing.take().map(|(step, trouble)| match trouble {
+            Some(reason) => Err(reason),
+            None => self.prepare(step, program),
+        });
         let program: Result<Option<Program>, String> = match &self.prepared {
             Some(Ok(prepared)) => Ok(prepared.as_ref().map(launch::Prepared::program)),
             Some(Err(reason)) => Err(reason.clone()),
@@ -561,12 +604,7 @@ impl Driver {
         let (procedure, step) = self.carried_out(step);
         let step = &procedure.steps()[step];
         let timeout = step.timeout;
-        let way = match (&self.state.again, &self.back) {
-            (Some(_), _) => Way::Again,
-            (None, Some(_)) => Way::Back,
-            (None, None) => Way::Forward,
-        };
-        let name = launch::attempt_name(&step.id, way, attempt);
+        let name = launch::attempt_name(&step.id, self.way(), attempt);
         let folder = self.run.home.run(&self.run.id);
         let ends = launch::Ends { on_output: self.output_sink(), on_end: self.end_sink() };
         let (containment, masks) = (&self.containment, self.secrets.masks());

@@ -148,6 +148,51 @@ impl Digest {
     }
 }
 
+/// What a program's file is at one moment: the digest of its bytes, or why there is none. Written as the digest, or as
+/// one of the words `absent`, `unreadable` and `unusable`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Fingerprint {
+    /// SHA-256 of its bytes.
+    Bytes(Digest),
+    /// There is no such file.
+    Absent,
+    /// There is one, and whoever looked may not read it.
+    Unreadable,
+    /// There is something that is no program: a folder, a device, a file that nobody may execute.
+    Unusable,
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = IdError;
+
+    fn try_from(text: String) -> Result<Self, IdError> {
+        match text.as_str() {
+            "absent" => Ok(Self::Absent),
+            "unreadable" => Ok(Self::Unreadable),
+            "unusable" => Ok(Self::Unusable),
+            _ => text.parse().map(Self::Bytes),
+        }
+    }
+}
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> Self {
+        fingerprint.to_string()
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(digest) => digest.fmt(f),
+            Self::Absent => f.write_str("absent"),
+            Self::Unreadable => f.write_str("unreadable"),
+            Self::Unusable => f.write_str("unusable"),
+        }
+    }
+}
+
 /// A fact: a system in a state, written `monit stopped`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -8,8 +8,10 @@ use crate::cli::{Color, Format, Global};
 use crate::diagnostic::json::to_json;
 use crate::diagnostic::render::{Colour, render_all};
 use crate::diagnostic::{Diagnostic, Source};
+use crate::driver::programs::of_plan;
+use crate::exec::program::Programs;
 use crate::id::Digest;
-use crate::plan::{self, Plan, Procedure};
+use crate::plan::{self, Plan};
 use crate::runbook::model::ParamType;
 use crate::runbook::{Checked, Given, check};
 use crate::yaml::source::read_source;
@@ -70,8 +72,8 @@ impl GivenRunbook {
 }
 
 impl Read {
-    /// The plan, and its bytes; refused while a parameter has no value.
-    pub fn procedure(self) -> Result<(Procedure, String), Failure> {
+    /// The plan, without a binding; refused while a parameter has no value. The digests of the programs are taken now.
+    pub fn plan(self, programs: &Programs) -> Result<Plan, Failure> {
         let Checked { runbook, values, params, missing, .. } = self.checked;
         if !missing.is_empty() {
             let flags: Vec<String> = missing.iter().map(|name| format!("-p {name}=…")).collect();
@@ -82,7 +84,7 @@ impl Read {
                 flags.join(" ")
             )));
         }
-        let plan = Plan {
+        Ok(Plan {
             interlock_plan: plan::VERSION,
             source: self.source.name().to_owned(),
             source_digest: Digest::of(self.source.text().as_bytes()),
@@ -100,10 +102,9 @@ impl Read {
                     | ParamType::Enum(_) => None,
                 })
                 .collect(),
+            programs: of_plan(&runbook, programs),
             runbook,
-        };
-        let bytes = plan.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
-        Ok((Procedure::new(plan), bytes))
+        })
     }
 }
 

@@ -417,6 +417,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         settings: Settings { pace: Pace::Straight, people, decided, purpose: again.purpose, rerun: reruns.first },
         locks: open.locks,
         home,
+        programs: Arc::default(),
         beginning: Beginning::Again(Box::new(open.state), resumption),
     };
     let code = carry(global, run, log, secrets, locks, || Ok(()));

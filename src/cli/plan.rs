@@ -9,8 +9,10 @@ use crate::cli::given::GivenRunbook;
 use crate::cli::{Format, Global};
 use crate::diagnostic::escape::{escape_line, escape_text};
 use crate::driver::facts::look_at_all;
+use crate::exec::program::Programs;
 use crate::history::event::{Sight, Verdict};
 use crate::id::Digest;
+use crate::plan::Procedure;
 
 /// Shows exactly what would be done: the runbook with every parameter filled in. Starts nothing.
 ///
@@ -36,7 +38,9 @@ pub struct Plan {
 impl Plan {
     /// Carries it out.
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
-        let (procedure, bytes) = self.given.read(global)?.procedure()?;
+        let plan = self.given.read(global)?.plan(&Programs::default())?;
+        let bytes = plan.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
+        let procedure = Procedure::new(plan);
         if let Some(path) = &self.output {
             let written = std::fs::File::create_new(path)
                 .and_then(|mut file| file.write_all(bytes.as_bytes()).and_then(|()| file.sync_all()));

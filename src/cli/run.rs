@@ -13,6 +13,7 @@ use crate::driver::display::{self, Display};
 use crate::driver::launch::Secrets;
 use crate::driver::locks::{Alive, Claim, LockError, Locks};
 use crate::driver::{self, Beginning, SignalSink, carry_out};
+use crate::exec::program::Programs;
 use crate::history::clip::clip;
 use crate::history::event::{Cause, Event};
 use crate::history::state::Verdict;
@@ -67,7 +68,10 @@ impl Run {
     /// Carries it out.
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
         let read = self.given.read(global)?;
-        let (procedure, bytes) = read.procedure()?;
+        let programs = Programs::default();
+        let plan = read.plan(&programs)?;
+        let bytes = plan.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
+        let procedure = Procedure::new(plan);
         place::no_policy_in_force()?;
         let people = self.people(global, &procedure)?;
         let home = place::home(global)?;
@@ -112,7 +116,16 @@ impl Run {
         let (decided, purpose, rerun) = (BTreeMap::new(), Purpose::GoOn, Vec::new());
         let settings = Settings { pace, people, decided, purpose, rerun };
         let procedure = Arc::new(procedure);
-        let run = driver::Run { id, procedure, plan: digest, settings, locks: names, home, beginning: Beginning::New };
+        let run = driver::Run {
+            id,
+            procedure,
+            plan: digest,
+            settings,
+            locks: names,
+            home,
+            programs: Arc::new(programs),
+            beginning: Beginning::New,
+        };
         let code = carry(global, run, log, secrets, locks, plan_is_kept);
         drop(alive);
         code

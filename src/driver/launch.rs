@@ -6,12 +6,13 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::driver::programs::{Found, SHELL};
 use crate::exec::capture::{CapturedEnding, run_captured};
 use crate::exec::command::{Command, Stdin, User};
 use crate::exec::containment::Containment;
 use crate::exec::mask;
 use crate::exec::process::{self, Control, Ended, Exit, Leftover, OnOutput, OutputPlan, Running};
-use crate::exec::program::{PATH, Programs};
+use crate::exec::program::{self, PATH, Programs};
 use crate::exec::transcript::TranscriptPlan;
 use crate::history::event::{Ending, Output, Program, Way};
 use crate::history::state::{State, StepStatus};
@@ -164,6 +165,10 @@ fn without_final_newline(mut text: String) -> String {
 #[derive(Debug)]
 pub struct Prepared {
     command: Command,
+    /// The digests of what is executed.
+    program: Program,
+    /// What the kernel executes for a script, which it finds by its path.
+    interpreter: Option<program::Program>,
     leftovers: Leftovers,
 }
 
@@ -175,7 +180,7 @@ fn setting_of(action: &Action) -> Option<&Setting> {
     }
 }
 
-/// Opens the program of a step and puts its surroundings together; none for a step without a program.
+/// Puts the program of a step and its surroundings together; none for a step without a program.
 ///
 /// # Errors
 /// Why it cannot be started, in words.
@@ -184,20 +189,19 @@ pub fn prepare(
     step: usize,
     run: &RunId,
     secrets: &Secrets,
-    programs: &Programs,
+    found: Found,
     us: &User,
 ) -> Result<Option<Prepared>, String> {
     let step = &procedure.steps()[step];
     let (argv, setting) = match &step.action {
         Action::Run(run) => (run.argv.clone(), &run.setting),
         Action::Script(script) => {
-            let words = ["/bin/sh", "-eu", "-c", &script.text, step.id.as_str()];
+            let words = [SHELL, "-eu", "-c", &script.text, step.id.as_str()];
             (words.map(str::to_owned).to_vec(), &script.setting)
         }
         Action::Wait | Action::Manual(_) => return Ok(None),
     };
-    let name = argv.first().ok_or("its command line is empty")?;
-    let program = programs.find(name, PATH, &setting.cwd).map_err(|error| error.to_string())?;
+    let program = found.program();
     let user = match &setting.user {
         Some(name) => User::named(name).map_err(|error| error.to_string())?,
         None => us.clone(),
@@ -212,8 +216,9 @@ pub fn prepare(
         Some(text) => Stdin::Bytes(rendered(&procedure.plan, text, secrets)?.into_bytes()),
         None => Stdin::Empty,
     };
-    let command = Command { program, argv, env, cwd: setting.cwd.clone(), user, stdin };
-    Ok(Some(Prepared { command, leftovers: setting.leftovers }))
+    let Found { program: file, interpreter } = found;
+    let command = Command { program: file, argv, env, cwd: setting.cwd.clone(), user, stdin };
+    Ok(Some(Prepared { command, program, interpreter, leftovers: setting.leftovers }))
 }
 
 fn rendered(plan: &Plan, text: &Text, secrets: &Secrets) -> Result<String, String> {
@@ -280,10 +285,7 @@ pub struct Ends {
 impl Prepared {
     /// The program and its digest, for the record.
     pub fn program(&self) -> Program {
-        Program {
-            path: self.command.program.path().display().to_string(),
-            digest: Digest::from_bytes(self.command.program.digest()),
-        }
+        self.program.clone()
     }
 
     /// Starts it. `name` names the attempt; the transcript lies in `folder`.
@@ -298,6 +300,9 @@ impl Prepared {
         masks: mask::Secrets,
         ends: Ends,
     ) -> Result<Control, String> {
+        if let Some(interpreter) = &self.interpreter {
+            interpreter.check_path().map_err(|error| error.to_string())?;
+        }
         let output = OutputPlan {
             transcript: TranscriptPlan::at(folder.join(format!("{name}.cast"))),
             secrets: masks,

@@ -1,13 +1,18 @@
-//! Looks at facts on a thread of its own, so that a slow probe never keeps the one loop from hearing a signal or a break.
+//! Looks at facts and programs on a thread of its own, so that a slow probe or a large file never keeps the one loop from hearing a signal
+//! or a break.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use crate::driver::facts::{Facts, Pauses};
+use crate::driver::programs::{Found, Wanted, fingerprint};
+use crate::exec::program::{ProgramError, Programs};
 use crate::history::event::{Sight, Verdict};
-use crate::id::Fact;
+use crate::id::{Fact, Fingerprint};
 use crate::runbook::model::Side;
 
 /// How often a rest looks whether it was withdrawn.
@@ -17,6 +22,8 @@ const REST_LOOK: Duration = Duration::from_millis(50);
 pub enum Job {
     /// Once, before a step.
     Prepare {
+        /// The program to find first. Reading it takes as long as it is large, so it is not for the loop.
+        program: Option<Wanted>,
         /// Facts that must hold.
         requires: Vec<Fact>,
         /// Those of them whose hold begins here.
@@ -36,6 +43,8 @@ pub enum Job {
         hold: Vec<Fact>,
         /// How long.
         within: Duration,
+        /// The program files whose digests are taken when all hold.
+        replaces: Vec<PathBuf>,
     },
 }
 
@@ -43,6 +52,8 @@ pub enum Job {
 pub enum Looked {
     /// Of [`Job::Prepare`].
     Prepared {
+        /// The program that was to be found.
+        program: Option<Result<Box<Found>, ProgramError>>,
         /// Of the required facts.
         requires: Vec<Sight>,
         /// Of the ensured facts.
@@ -56,6 +67,8 @@ pub enum Looked {
     Awaited {
         /// Of the facts, last.
         ensures: Vec<Sight>,
+        /// What the program files are, by their paths.
+        replaced: BTreeMap<String, Fingerprint>,
     },
 }
 
@@ -68,11 +81,11 @@ pub struct Looker {
 
 impl Looker {
     /// Starts it; each result is handed to `tell`.
-    pub fn new(facts: Arc<Facts>, tell: impl Fn(u64, Looked) + Send + 'static) -> Self {
+    pub fn new(facts: Arc<Facts>, programs: Arc<Programs>, tell: impl Fn(u64, Looked) + Send + 'static) -> Self {
         let (jobs, inbox) = channel();
         let counts = Arc::new(AtomicU64::new(0));
         let newest = Arc::clone(&counts);
-        std::thread::spawn(move || work(&facts, &inbox, &newest, tell));
+        std::thread::spawn(move || work(&facts, &programs, &inbox, &newest, tell));
         Self { jobs, counts }
     }
 
@@ -95,20 +108,28 @@ impl Looker {
     }
 }
 
-fn work(facts: &Facts, inbox: &Receiver<(u64, Job)>, newest: &AtomicU64, tell: impl Fn(u64, Looked)) {
+fn work(
+    facts: &Facts,
+    programs: &Programs,
+    inbox: &Receiver<(u64, Job)>,
+    newest: &AtomicU64,
+    tell: impl Fn(u64, Looked),
+) {
     while let Ok((number, job)) = inbox.recv() {
         let withdrawn = || newest.load(Ordering::Acquire) != number;
         if withdrawn() {
             continue;
         }
         match job {
-            Job::Prepare { requires, hold, ensures } => {
+            Job::Prepare { program, requires, hold, ensures } => {
+                // Before the facts are looked at, so that what was seen of them is fresh when the step starts.
+                let program = program.map(|wanted| wanted.find(programs).map(Box::new));
                 let look = |fact: &Fact| {
                     if hold.contains(fact) { facts.establish(fact) } else { facts.look(fact, Side::Before) }
                 };
                 let requires = requires.iter().map(look).collect();
                 let ensures = ensures.iter().map(|fact| facts.look(fact, Side::Before)).collect();
-                tell(number, Looked::Prepared { requires, ensures });
+                tell(number, Looked::Prepared { program, requires, ensures });
             }
             Job::Examine(examined) => {
                 let sights = examined.iter().map(|fact| facts.look(fact, Side::Before)).collect();
@@ -121,8 +142,14 @@ fn work(facts: &Facts, inbox: &Receiver<(u64, Job)>, newest: &AtomicU64, tell: i
                 }
                 tell(number, Looked::Rested);
             }
-            Job::Await { facts: awaited, hold, within } => {
-                tell(number, Looked::Awaited { ensures: wait_for(facts, &awaited, &hold, within, &withdrawn) });
+            Job::Await { facts: awaited, hold, within, replaces } => {
+                let ensures = wait_for(facts, &awaited, &hold, within, &withdrawn);
+                let mut replaced = BTreeMap::new();
+                if ensures.iter().all(|sight| sight.verdict == Verdict::Holds) {
+                    let now = |path: &PathBuf| (path.display().to_string(), fingerprint(path, programs));
+                    replaced = replaces.iter().map(now).collect();
+                }
+                tell(number, Looked::Awaited { ensures, replaced });
             }
         }
     }

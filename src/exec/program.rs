@@ -4,20 +4,31 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, OsStr};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 
 /// What a step's `PATH` is, and where a program without a `/` in its name is looked for.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// How much of a file the kernel reads to find a script's interpreter (`BINPRM_BUF_SIZE`, since Linux 5.1).
+const FIRST_LINE: usize = 256;
+/// The largest file whose bytes are hashed a second time right before it is executed, because something touched it after the
+/// first time; a larger one would keep the caller, and is refused.
+const HASHED_AGAIN: u64 = 16 << 20;
+/// A file that was changed less than this long ago is hashed anew each time: a file system's clock is coarse, and a second change
+/// in the same tick would not show.
+const SETTLED: Duration = Duration::from_secs(1);
+
 /// Finds programs, and remembers the digests of unchanged files, so that a runbook of a thousand steps of one program
-/// reads it once.
+/// reads it once. A file that somebody else could write to is not remembered: who has it mapped into memory can change it and leave its
+/// times as they are.
 #[derive(Debug, Default)]
 pub struct Programs {
     known: Mutex<HashMap<Identity, [u8; 32]>>,
@@ -32,6 +43,7 @@ pub struct Program {
     digest: [u8; 32],
     format: Format,
     script_path: Option<CString>,
+    interpreter: Option<PathBuf>,
 }
 
 /// How the kernel runs a file.
@@ -90,7 +102,8 @@ struct Identity {
 
 impl Programs {
     /// Finds a program as a shell does (a name with a `/` is a path, below `cwd` if it is relative; any other is looked
-    /// for in the directories of `path`, separated by `:`), opens it and takes the SHA-256 of its bytes.
+    /// for in the directories of `path`, separated by `:`, below `cwd` if they are relative), opens it and takes the SHA-256
+    /// of its bytes.
     ///
     /// # Errors
     /// When there is none, or it is a directory, not executable or not readable.
@@ -100,7 +113,7 @@ impl Programs {
         }
         let mut unusable = None;
         for directory in path.split(':').filter(|directory| !directory.is_empty() && !name.is_empty()) {
-            match self.open(&Path::new(directory).join(name)) {
+            match self.open(&cwd.join(directory).join(name)) {
                 Ok(program) => return Ok(program),
                 Err(ProgramError::NotFound { .. }) => {}
                 Err(error) => unusable = unusable.or(Some(error)),
@@ -135,27 +148,42 @@ impl Programs {
         if metadata.mode() & 0o111 == 0 {
             return Err(unusable("is not executable; `chmod +x` it, or run it through its interpreter"));
         }
-        let mut start = [0_u8; 2];
-        let format = match file.read_exact_at(&mut start, 0) {
-            Ok(()) if &start == b"#!" => Format::Script,
-            _ => Format::Binary,
-        };
+        let mut start = [0_u8; FIRST_LINE];
+        let length = file.read_at(&mut start, 0).map_err(unreadable)?;
+        let start = &start[..length];
+        let format = if start.starts_with(b"#!") { Format::Script } else { Format::Binary };
+        let interpreter = interpreter_named(start);
         let identity = Identity::of(&metadata);
-        let digest = self.digest(&file, identity).map_err(unreadable)?;
+        let digest = self.digest(&file, &metadata).map_err(unreadable)?;
         let script_path = match format {
             Format::Script => path_nobody_else_can_change(path, &metadata),
             Format::Binary => None,
         };
-        Ok(Program { path: path.to_owned(), file: Arc::new(file), identity, digest, format, script_path })
+        Ok(Program { path: path.to_owned(), file: Arc::new(file), identity, digest, format, script_path, interpreter })
     }
 
-    fn digest(&self, file: &File, identity: Identity) -> io::Result<[u8; 32]> {
+    /// The interpreter that the first line of a script names, opened and hashed as the script was; none for a binary. (The
+    /// kernel looks for one that is named by a relative path below the working directory.) Where the interpreter is a script itself, its
+    /// own one is not looked at.
+    ///
+    /// # Errors
+    /// As [`Self::find`]. The kernel could not execute the script either.
+    pub fn interpreter(&self, program: &Program, cwd: &Path) -> Option<Result<Program, ProgramError>> {
+        program.interpreter.as_ref().map(|path| self.open(&cwd.join(path)))
+    }
+
+    fn digest(&self, file: &File, metadata: &Metadata) -> io::Result<[u8; 32]> {
+        let identity = Identity::of(metadata);
+        if !nobody_else_can_write(metadata) {
+            return hash(file);
+        }
         if let Some(digest) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&identity) {
             return Ok(*digest);
         }
         let digest = hash(file)?;
         // A file that changed while it was read is not remembered; the check before the start refuses it before the start.
-        if Identity::of(&file.metadata()?) == identity {
+        let settled = changed_at(metadata).and_then(|changed| SystemTime::now().duration_since(changed).ok());
+        if Identity::of(&file.metadata()?) == identity && settled.is_some_and(|since| since > SETTLED) {
             self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(identity, digest);
         }
         Ok(digest)
@@ -171,6 +199,25 @@ impl Program {
     /// The SHA-256 of its bytes.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
+    }
+
+    /// The interpreter that a script's first line names, as it is written there.
+    pub fn interpreter(&self) -> Option<&Path> {
+        self.interpreter.as_deref()
+    }
+
+    /// Fails if its path does not lead to the file that was hashed any more, or that file was touched since. For what the kernel
+    /// finds by its path: an interpreter.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn check_path(&self) -> Result<(), ProgramError> {
+        let found =
+            self.path.metadata().map_err(|error| ProgramError::Unreadable { path: self.path.clone(), error })?;
+        if Identity::of(&found) == self.identity {
+            return Ok(());
+        }
+        Err(ProgramError::Changed { path: self.path.clone() })
     }
 
     /// How the kernel runs it.
@@ -191,7 +238,7 @@ impl Program {
     }
 
     /// Fails if the bytes of the open file are no longer those that were hashed. (That its name now leads elsewhere
-    /// does not matter, but changes its times, so then the bytes are hashed again.)
+    /// does not matter, but changes its times, so then the bytes are hashed again, unless they are too many.)
     pub(super) fn check_unchanged(&self) -> Result<(), ProgramError> {
         let unreadable = |error| ProgramError::Unreadable { path: self.path.clone(), error };
         if let Some(path) = &self.script_path {
@@ -204,23 +251,56 @@ impl Program {
         if Identity::of(&self.file.metadata().map_err(unreadable)?) == self.identity {
             return Ok(());
         }
-        if hash(&self.file).map_err(unreadable)? == self.digest {
+        if self.identity.size <= HASHED_AGAIN && hash(&self.file).map_err(unreadable)? == self.digest {
             return Ok(());
         }
         Err(ProgramError::Changed { path: self.path.clone() })
     }
 }
 
+/// The interpreter that the beginning of a file names, as Linux reads it (`fs/binfmt_script.c`): what follows `#!` and blanks, up to
+/// a blank or the end of the line. None for what is no script, names nothing, or whose line is cut in the middle of the name.
+fn interpreter_named(start: &[u8]) -> Option<PathBuf> {
+    let line = start.strip_prefix(b"#!")?;
+    let line = match line.iter().position(|byte| *byte == b'\n') {
+        Some(end) => &line[..end],
+        None => line,
+    };
+    let is_blank = |byte: &u8| matches!(*byte, b' ' | b'\t');
+    let name = &line[line.iter().position(|byte| !is_blank(byte))?..];
+    let end = name.iter().position(|byte| is_blank(byte) || *byte == 0);
+    let name = match end {
+        Some(end) => &name[..end],
+        // The kernel takes no name that may go on beyond what it has read.
+        None if start.len() == FIRST_LINE && !start.contains(&b'\n') => return None,
+        None => name,
+    };
+    (!name.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(name)))
+}
+
+/// Whether nobody but root and us may write to a file.
+fn nobody_else_can_write(file: &Metadata) -> bool {
+    let us = rustix::process::geteuid().as_raw();
+    (file.uid() == 0 || file.uid() == us) && file.mode() & 0o022 == 0
+}
+
+/// When a file, its name or its rights were changed last.
+fn changed_at(file: &Metadata) -> Option<SystemTime> {
+    let seconds = u64::try_from(file.ctime()).ok()?;
+    let nanos = u32::try_from(file.ctime_nsec()).ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))
+}
+
 /// The path with its links resolved, if root and we are the only ones who can change what it leads to: the file and every
 /// folder above it belong to root or us and nobody else may write there (a folder with the sticky bit lets nobody else replace
 /// what is ours).
-fn path_nobody_else_can_change(path: &Path, file: &std::fs::Metadata) -> Option<CString> {
+fn path_nobody_else_can_change(path: &Path, file: &Metadata) -> Option<CString> {
     const STICKY: u32 = 0o1000;
     let us = rustix::process::geteuid().as_raw();
-    let is_ours = |metadata: &std::fs::Metadata| metadata.uid() == 0 || metadata.uid() == us;
+    let is_ours = |metadata: &Metadata| metadata.uid() == 0 || metadata.uid() == us;
     let real = path.canonicalize().ok()?;
     let found = real.metadata().ok()?;
-    if (found.dev(), found.ino()) != (file.dev(), file.ino()) || !is_ours(file) || file.mode() & 0o022 != 0 {
+    if (found.dev(), found.ino()) != (file.dev(), file.ino()) || !nobody_else_can_write(file) {
         return None;
     }
     let all_above_are_ours = real.ancestors().skip(1).all(|folder| {
@@ -232,7 +312,7 @@ fn path_nobody_else_can_change(path: &Path, file: &std::fs::Metadata) -> Option<
 }
 
 impl Identity {
-    fn of(metadata: &std::fs::Metadata) -> Self {
+    fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),

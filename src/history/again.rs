@@ -91,10 +91,17 @@ impl State {
         if again.run.phase != (Phase::Ready { next: 1 }) {
             return Ok(());
         }
-        if let Event::StepDone { .. } = event {
+        if let Event::StepDone { replaced, .. } = event {
             step.status = StepStatus::Done;
+            step.replaced.clone_from(replaced);
         }
         self.settled.push(step.id.clone());
+        // What it has replaced now counts, and not what later steps had made of the same programs before.
+        if let Event::StepDone { replaced, .. } = event {
+            for later in self.steps.iter_mut().skip(again.at + 1) {
+                later.replaced.retain(|path, _| !replaced.contains_key(path));
+            }
+        }
         // A signal that let the step finish is still there.
         self.stopping = again.run.stopping;
         self.again = None;

@@ -6,7 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Digest, Fact, StepId};
+use crate::id::{Digest, Fact, Fingerprint, StepId};
 
 /// What a probe says of a fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -314,6 +314,10 @@ pub enum Event {
         /// What was seen of each fact it ensures.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         ensures: Vec<Sight>,
+        /// What the programs that it says it replaces are now, by their paths. Later steps that execute one are checked
+        /// against this.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        replaced: BTreeMap<String, Fingerprint>,
     },
     /// A step's `ensures` held already, and it says `if_ensured: pass`: nothing was done.
     StepAlready {
@@ -490,6 +494,19 @@ pub struct WatchedFact {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
+    /// Its path.
+    pub path: String,
+    /// The SHA-256 of its bytes.
+    pub digest: Digest,
+    /// What the kernel executes for it, if it is a script.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interpreter: Option<Interpreter>,
+}
+
+/// The interpreter that a script's first line names, as it was right before the script was started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interpreter {
     /// Its path.
     pub path: String,
     /// The SHA-256 of its bytes.

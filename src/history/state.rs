@@ -4,11 +4,11 @@
 //! What it never allows: a step that starts before the one in front of it has ended well, a step that starts after a held fact
 //! broke or a signal came, and a completion while a step is open.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::again::Again;
 use crate::history::event::{Cause, Ending, Event, Question, Way};
-use crate::id::{Digest, Fact, StepId};
+use crate::id::{Digest, Fact, Fingerprint, StepId};
 
 /// The state of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -114,6 +114,8 @@ pub struct StepState {
     pub attempts: u32,
     /// What became of it.
     pub status: StepStatus,
+    /// What the programs that it replaces were when it was done last, by their paths.
+    pub replaced: BTreeMap<String, Fingerprint>,
 }
 
 /// What became of a step.
@@ -199,11 +201,12 @@ impl State {
             }
             Event::StepIntended { step, attempt, .. } => self.intend(step, *attempt),
             Event::StepEnded { step, attempt, ending, .. } => self.end_action(step, *attempt, ending),
-            Event::StepDone { step, attempt, .. } => {
+            Event::StepDone { step, attempt, replaced, .. } => {
                 let Phase::Verifying { step: at } = self.phase else {
                     return refuse(format!("step `{step}` is done, but its action was not seen to end well"));
                 };
                 self.same_attempt(at, step, *attempt)?;
+                self.steps[at].replaced.clone_from(replaced);
                 self.settle(at, StepStatus::Done);
                 Ok(())
             }
@@ -385,6 +388,17 @@ impl State {
         }
     }
 
+    /// What a program file was when the last step that replaces it, and was not undone since, was done; none if there is no
+    /// such step.
+    pub fn replaced(&self, path: &str) -> Option<(&StepId, &Fingerprint)> {
+        let undone = |id: &StepId| {
+            let mut back = self.back.iter().flat_map(|back| &back.steps);
+            back.any(|step| step.id == *id && step.status == StepStatus::Done)
+        };
+        let done = self.steps.iter().rev().filter(|step| step.status == StepStatus::Done && !undone(&step.id));
+        done.filter_map(|step| step.replaced.get(path).map(|fingerprint| (&step.id, fingerprint))).next()
+    }
+
     /// How often the step with this index was attempted.
     pub fn attempts(&self, step: usize) -> u32 {
         self.steps.get(step).map_or(0, |state| state.attempts)
@@ -452,7 +466,12 @@ impl State {
                 state.status = StepStatus::Open;
             }
             Some(state) => return refuse(format!("step `{step}` began in the place of `{}`", state.id)),
-            None => self.steps.push(StepState { id: step.clone(), attempts: attempt, status: StepStatus::Open }),
+            None => self.steps.push(StepState {
+                id: step.clone(),
+                attempts: attempt,
+                status: StepStatus::Open,
+                replaced: BTreeMap::new(),
+            }),
         }
         self.resumed = Resumed::No;
         self.phase = Phase::Acting { step: at };
@@ -483,7 +502,12 @@ impl State {
     /// Makes room for a step that ends without an attempt; one that was attempted before keeps its count.
     fn reach(&mut self, at: usize, step: &StepId) {
         if self.steps.len() == at {
-            self.steps.push(StepState { id: step.clone(), attempts: 0, status: StepStatus::Open });
+            self.steps.push(StepState {
+                id: step.clone(),
+                attempts: 0,
+                status: StepStatus::Open,
+                replaced: BTreeMap::new(),
+            });
         }
     }
 

@@ -1,5 +1,6 @@
 //! What comes out of the machine: what to record, and what to do.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::history::event::{Ending, Event, Question};
@@ -53,6 +54,8 @@ pub enum Effect {
         hold: Vec<Fact>,
         /// How long.
         within: Duration,
+        /// The program files whose digests are taken when all hold: those that the step replaces.
+        replaces: Vec<PathBuf>,
     },
     /// Look once: at what a step in doubt ensures and needs, for the person who decides; at what a step that may be run again
     /// ensures. Answered by [`Input::Examined`].

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::history::event::{AnsweredBy, DecidedBy, Ending, Output, Program, Question, Sight, WatchedFact};
-use crate::id::{Digest, StepId};
+use crate::id::{Digest, Fingerprint, StepId};
 #[cfg(doc)]
 use crate::machine::{Effect, way_back::way_back};
 
@@ -47,6 +47,8 @@ pub enum Input {
     Awaited {
         /// What was seen last of each fact.
         ensures: Vec<Sight>,
+        /// What the programs that the step replaces are now, by their paths, if all facts hold.
+        replaced: BTreeMap<String, Fingerprint>,
     },
     /// The open step has taken its whole `timeout`.
     TimeIsUp,

@@ -13,6 +13,7 @@ mod effect;
 mod entries;
 mod held;
 mod input;
+pub mod programs;
 pub mod rerun;
 mod steps;
 mod trouble;
@@ -61,7 +62,7 @@ pub fn decide(
         Input::Prepared { requires, ensures, program } => machine.prepared(requires, ensures, program),
         Input::Answered(reply) => machine.answered(&reply),
         Input::Ended { ending, took, output, leftovers } => machine.ended(ending, took, output, leftovers),
-        Input::Awaited { ensures } => machine.awaited(ensures),
+        Input::Awaited { ensures, replaced } => machine.awaited(ensures, replaced),
         Input::TimeIsUp => machine.time_is_up(),
         Input::Broke(broke) => machine.broke(broke),
         Input::Signal(signal) => machine.signal(signal),

@@ -1,11 +1,12 @@
 //! How a run opens and goes from step to step, while all is well.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::history::clip::clip;
 use crate::history::event::{Cause, Ending, Event, Output, Program, Question, Sight, Verdict};
 use crate::history::state::{Phase, Resumed, StepStatus};
-use crate::id::Fact;
+use crate::id::{Fact, Fingerprint};
 use crate::machine::answer::{Judgement, judge};
 use crate::machine::entries::{announcements, bounded, micros};
 use crate::machine::trouble::{setting_of, trouble_of};
@@ -168,7 +169,7 @@ impl Machine<'_> {
                 let facts = step.ensures.clone();
                 return Decision {
                     events: Vec::new(),
-                    effects: vec![Effect::Await { facts, hold, within: Duration::ZERO }],
+                    effects: vec![Effect::Await { facts, hold, within: Duration::ZERO, replaces: Vec::new() }],
                 };
             }
             let seen = requires.into_iter().chain(ensures).collect();
@@ -223,6 +224,7 @@ impl Machine<'_> {
                     facts: step.ensures.clone(),
                     hold: self.holds_after(at),
                     within: step.timeout,
+                    replaces: Vec::new(),
                 }];
                 Decision { events: vec![intended, ended], effects }
             }
@@ -281,10 +283,16 @@ impl Machine<'_> {
                 Some(at),
             ),
             (_, Some(reason)) => self.fail(step, attempt, &reason, Vec::new()),
-            (_, None) if step.ensures.is_empty() => self.done(at, Vec::new()),
+            (_, None) if step.ensures.is_empty() && step.replaces.is_empty() => {
+                self.done(at, Vec::new(), BTreeMap::new())
+            }
             (_, None) => {
-                let effect =
-                    Effect::Await { facts: step.ensures.clone(), hold: self.holds_after(at), within: step.within };
+                let effect = Effect::Await {
+                    facts: step.ensures.clone(),
+                    hold: self.holds_after(at),
+                    within: step.within,
+                    replaces: step.replaces.clone(),
+                };
                 Decision { events: Vec::new(), effects: vec![effect] }
             }
         };
@@ -292,10 +300,10 @@ impl Machine<'_> {
         decision
     }
 
-    pub(super) fn awaited(&self, ensures: Vec<Sight>) -> Decision {
+    pub(super) fn awaited(&self, ensures: Vec<Sight>, replaced: BTreeMap<String, Fingerprint>) -> Decision {
         let good = ensures.iter().all(|sight| sight.verdict == Verdict::Holds);
         match self.state.phase {
-            Phase::Verifying { step } if good => self.done(step, ensures),
+            Phase::Verifying { step } if good => self.done(step, ensures, replaced),
             Phase::Verifying { step } => {
                 let at = &self.procedure.steps()[step];
                 let within = match at.action {
@@ -318,13 +326,11 @@ impl Machine<'_> {
         }
     }
 
-    pub(super) fn done(&self, at: usize, ensures: Vec<Sight>) -> Decision {
+    pub(super) fn done(&self, at: usize, ensures: Vec<Sight>, replaced: BTreeMap<String, Fingerprint>) -> Decision {
         let step = &self.procedure.steps()[at];
-        let attempt = self.state.attempts(at);
-        let mut decision = self.next_after(
-            at,
-            Event::StepDone { step: step.id.clone(), way: self.way(), attempt, ensures: bounded(ensures) },
-        );
+        let (attempt, ensures) = (self.state.attempts(at), bounded(ensures));
+        let done = Event::StepDone { step: step.id.clone(), way: self.way(), attempt, ensures, replaced };
+        let mut decision = self.next_after(at, done);
         if setting_of(&step.action).is_some_and(|setting| setting.leftovers == Leftovers::Service) {
             decision.effects.insert(0, Effect::LetGo);
         }

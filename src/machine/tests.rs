@@ -14,7 +14,7 @@ use super::{
 use crate::history::event::{AnsweredBy, Cause, Ending, Event, Question, Sight, Verdict, Way};
 use crate::history::state::{Phase, State, StepStatus, Verdict as RunVerdict};
 use crate::id::{Digest, Fact, StepId};
-use crate::plan::{Plan, Procedure, VERSION};
+use crate::plan::{Plan, Procedure, Programs, VERSION};
 use crate::runbook::model::{
     Action, Confirm, FileProbe, IfEnsured, InDoubt, Leftovers, OnFailure, Presence, Probe, Retry, RunAction, Runbook,
     Setting, State as SystemState, Step, System, Undo, WayBack,
@@ -64,6 +64,7 @@ fn procedure(requires: &[&str], steps: Vec<Step>) -> Procedure {
         source_digest: Digest::of(b""),
         params: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        programs: Programs::default(),
         runbook: runbook(requires.iter().map(|text| fact(text)).collect(), steps),
     })
 }
@@ -90,6 +91,7 @@ fn step(id: &str, action: Action, requires: &[&str], ensures: &[&str]) -> Step {
         action,
         requires: requires.iter().map(|text| fact(text)).collect(),
         ensures: ensures.iter().map(|text| fact(text)).collect(),
+        replaces: Vec::new(),
         within: Duration::from_secs(1),
         timeout: Duration::from_secs(1),
         if_ensured: IfEnsured::Run,
@@ -374,9 +376,10 @@ impl Rehearsed {
                 });
                 Input::Ended { ending, took: Duration::ZERO, output: None, leftovers: Vec::new() }
             }
-            Effect::Await { facts, .. } => {
-                Input::Awaited { ensures: facts.iter().map(|fact| sight(fact, verdict)).collect() }
-            }
+            Effect::Await { facts, .. } => Input::Awaited {
+                ensures: facts.iter().map(|fact| sight(fact, verdict)).collect(),
+                replaced: BTreeMap::new(),
+            },
             Effect::Examine(facts) => {
                 // Only what is broken leads on from here, so it is so more often than elsewhere.
                 let verdict = if choice % 2 == 1 { Verdict::Broken } else { verdict };

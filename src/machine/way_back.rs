@@ -40,6 +40,7 @@ pub fn way_back(forward: &Procedure, state: &State) -> BackProcedure {
                 action: undo.action.clone(),
                 requires: undo.requires.clone(),
                 ensures: undo.ensures.clone(),
+                replaces: Vec::new(),
                 within: undo.within,
                 timeout: undo.timeout,
                 if_ensured: IfEnsured::Run,

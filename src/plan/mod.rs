@@ -1,6 +1,8 @@
 //! Runbook and parameters to a plan: exactly what would be done, as bytes that people can read and sign, and reading it back.
 //! Pure. The same runbook and parameters always give the same bytes.
 
+mod programs;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,7 @@ use crate::id::{Digest, Fact};
 use crate::runbook::Value;
 use crate::runbook::holds::{Hold, holds};
 use crate::runbook::model::{Action, Probe, Runbook, SecretSource, Side, State, Step};
+pub use programs::{Executes, ProgramFile, Programs, starts_a_process};
 
 /// The version of the plan format.
 pub const VERSION: u32 = 1;
@@ -30,6 +33,9 @@ pub struct Plan {
     /// Where the secrets come from when the run starts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<String, SecretSource>,
+    /// The programs that the steps execute, as they were when the plan was made.
+    #[serde(default, skip_serializing_if = "Programs::is_empty")]
+    pub programs: Programs,
     /// The runbook with every value filled in.
     pub runbook: Runbook,
 }

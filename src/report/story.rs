@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::diagnostic::escape::escape_line;
 use crate::history::entry::{Entry, Who};
 use crate::history::event::{AnsweredBy, Cause, DecidedBy, Ending, Event, Sight, Verdict, Way};
-use crate::id::{Digest, StepId};
+use crate::id::{Digest, Fingerprint, StepId};
 use crate::plan::{Procedure, action_in_words};
 use crate::runbook::duration;
 
@@ -87,9 +87,17 @@ impl Teller {
                 }
                 lines
             }
-            Event::StepDone { ensures, .. } => {
+            Event::StepDone { ensures, replaced, .. } => {
                 let mut lines = vec![format!("    ✓ done in {took}")];
                 lines.extend(ensures.iter().map(sight_line));
+                lines.extend(replaced.iter().map(|(path, now)| match now {
+                    Fingerprint::Bytes(digest) => {
+                        format!("      replaced {}: sha256 {}", escape_line(path), short(digest))
+                    }
+                    Fingerprint::Absent | Fingerprint::Unreadable | Fingerprint::Unusable => {
+                        format!("      replaced {}: {now}", escape_line(path))
+                    }
+                }));
                 lines
             }
             Event::StepAlready { step, seen } => {

@@ -8,7 +8,7 @@ use super::model::{Param, Runbook};
 use super::params::{self, Given, Value};
 use super::read::{self, Dialect, GENRE};
 use super::template::{Binding, Templates};
-use super::{order, way_back};
+use super::{order, replaces, way_back};
 use crate::diagnostic::{Diagnostic, Problems, Source};
 use crate::yaml::tree::parse;
 
@@ -61,6 +61,7 @@ pub fn check(source: &Source, given: &Given) -> Result<Checked, Vec<Diagnostic>>
     order::prove(&runbook, &places, &mut reader.problems);
     way_back::prove(&runbook, &places, &mut reader.problems);
     way_back::missing(&runbook, &places, &mut reader.problems);
+    replaces::pointless(&runbook, &places, &mut reader.problems);
 
     if reader.problems.has_errors() {
         return Err(reader.problems.into_vec());

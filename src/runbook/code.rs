@@ -51,3 +51,6 @@ pub const WHILE_OTHER_HELD: &str = "E0504";
 pub const WAY_BACK: &str = "E0601";
 /// A step that nothing takes back, in a runbook that has undos.
 pub const NO_WAY_BACK: &str = "W0601";
+
+/// A program that a step says it replaces, and that no later step executes.
+pub const NOT_EXECUTED: &str = "W0701";

@@ -52,6 +52,7 @@ pub(super) struct StepPlaces {
     pub(super) ensures: Vec<Span>,
     pub(super) undo_requires: Vec<Span>,
     pub(super) undo_ensures: Vec<Span>,
+    pub(super) replaces: Vec<Span>,
 }
 
 /// Reads everything but the version and the parameters, which were read before. `scripts` holds the parameters as

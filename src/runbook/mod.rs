@@ -13,6 +13,7 @@ pub mod model;
 mod order;
 pub mod params;
 mod read;
+mod replaces;
 pub mod template;
 mod value;
 mod way_back;

@@ -308,6 +308,10 @@ pub struct Step {
     /// What must hold for it to count as done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ensures: Vec<Fact>,
+    /// The program files that it changes or makes, which later steps execute: absolute paths without `.`, each once. What they are
+    /// when it is done is what those steps are checked against.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaces: Vec<PathBuf>,
     /// How long `ensures` may take to come true after the action.
     #[serde(with = "duration_text")]
     pub within: Duration,

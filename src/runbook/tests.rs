@@ -1,5 +1,6 @@
 mod hostile;
 mod mistakes;
+mod mistakes_replaces;
 mod mistakes_way_back;
 mod mutated;
 mod order;

@@ -10,6 +10,7 @@ mod locks;
 mod monit_states;
 mod policy;
 mod postgres_states;
+mod programs;
 mod quickstart;
 mod reruns;
 mod runs;

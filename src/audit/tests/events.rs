@@ -3,9 +3,10 @@
 use super::common::{open, run_id, scratch};
 use crate::audit::{Draft, read, verify};
 use crate::history::event::{
-    AnsweredBy, Cause, DecidedBy, Ending, Event, Output, Program, Question, Sight, Verdict, WatchedFact, Way,
+    AnsweredBy, Cause, DecidedBy, Ending, Event, Interpreter, Output, Program, Question, Sight, Verdict, WatchedFact,
+    Way,
 };
-use crate::id::{Digest, StepId};
+use crate::id::{Digest, Fingerprint, StepId};
 
 fn digest() -> Digest {
     Digest::of(b"something")
@@ -24,7 +25,8 @@ fn all() -> Vec<Event> {
     let text = || "text".to_owned();
     let (attempt, micros, by, way) = (1, 12, AnsweredBy::Terminal, Way::Back);
     let (question, ask, answer) = (Question::Confirm, text(), text());
-    let program = Some(Program { path: text(), digest: digest() });
+    let interpreter = Some(Interpreter { path: text(), digest: digest() });
+    let program = Some(Program { path: text(), digest: digest(), interpreter });
     let output = Some(Output { bytes: 1, digest: digest(), transcript: text(), left_out: 2, trouble: Some(text()) });
     let watched = WatchedFact { fact: sight().fact, probe: text(), commands: vec![vec![text()]] };
     let mut all = vec![
@@ -53,7 +55,13 @@ fn all() -> Vec<Event> {
         Event::Answered { step: step(), question, ask: ask.clone(), answer: answer.clone(), by },
         Event::Declined { step: step(), question, ask, answer, by: AnsweredBy::CommandLine },
         Event::StepIntended { step: step(), way, attempt, action: text(), program, requires: vec![sight()] },
-        Event::StepDone { step: step(), way, attempt, ensures: vec![sight()] },
+        Event::StepDone {
+            step: step(),
+            way,
+            attempt,
+            ensures: vec![sight()],
+            replaced: [(text(), Fingerprint::Bytes(digest()))].into(),
+        },
         Event::StepAlready { step: step(), seen: vec![sight()] },
         Event::StepFailed { step: step(), way, attempt, reason: text(), ensures: vec![sight()] },
         Event::HoldBroken {

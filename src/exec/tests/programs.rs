@@ -110,3 +110,65 @@ fn a_program_written_to_after_it_was_opened_is_refused() {
     let error = bench.refuse("a", &command_of(&bench, program, &[])).to_string();
     assert!(error.contains("was changed after it was checked"), "{error}");
 }
+
+#[test]
+fn the_interpreter_of_a_script_is_the_one_that_the_kernel_takes() {
+    let bench = Bench::new("interpreter");
+    let long = format!("#!/{}", "x".repeat(300));
+    let cut_argument = format!("#!/bin/sh {}", "x".repeat(300));
+    for (text, interpreter) in [
+        ("#!/bin/sh\n", Some("/bin/sh")),
+        ("#! \t/bin/sh \t-e -u\n", Some("/bin/sh")),
+        ("#!/bin/sh", Some("/bin/sh")),
+        ("#!/usr/bin/env sh\n", Some("/usr/bin/env")),
+        ("#!sh\n", Some("sh")),
+        (&cut_argument, Some("/bin/sh")),
+        (&long, None),
+        ("#!\n/bin/sh\n", None),
+        ("#!", None),
+        (" #!/bin/sh\n", None),
+        ("", None),
+    ] {
+        write_program(&bench.path("script"), text);
+        let program = bench.programs.open(&bench.path("script")).unwrap();
+        assert_eq!(program.interpreter(), interpreter.map(Path::new), "{text:?}");
+    }
+    write_program(&bench.path("script"), "#!sh\n");
+    let program = bench.programs.open(&bench.path("script")).unwrap();
+    assert_eq!(bench.programs.interpreter(&program, Path::new("/bin")).unwrap().unwrap().path(), Path::new("/bin/sh"));
+    assert!(matches!(
+        bench.programs.interpreter(&program, bench.folder.path()),
+        Some(Err(ProgramError::NotFound { .. }))
+    ));
+}
+
+#[test]
+fn an_interpreter_that_was_exchanged_or_touched_is_told_by_its_path() {
+    let bench = Bench::new("exchanged");
+    write_program(&bench.path("shell"), "x");
+    let program = bench.programs.open(&bench.path("shell")).unwrap();
+    program.check_path().unwrap();
+    write_program(&bench.path("new"), "x");
+    fs::rename(bench.path("new"), bench.path("shell")).unwrap();
+    assert!(matches!(program.check_path(), Err(ProgramError::Changed { .. })));
+    let program = bench.programs.open(&bench.path("shell")).unwrap();
+    fs::write(bench.path("shell"), "y").unwrap();
+    assert!(matches!(program.check_path(), Err(ProgramError::Changed { .. })));
+    fs::remove_file(bench.path("shell")).unwrap();
+    assert!(matches!(program.check_path(), Err(ProgramError::Unreadable { .. })));
+}
+
+#[test]
+fn a_file_that_others_may_write_is_read_each_time() {
+    let bench = Bench::new("others");
+    let path = bench.path("tool");
+    write_program(&path, "#!/bin/sh\n");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o757)).unwrap();
+    let before = *bench.programs.open(&path).unwrap().digest();
+    // A mapping that was written to leaves size and times as they were for a while; here the times are put back instead.
+    let times = fs::metadata(&path).unwrap();
+    fs::write(&path, "#!/bin/ok\n").unwrap();
+    let kept = fs::FileTimes::new().set_modified(times.modified().unwrap());
+    fs::File::options().write(true).open(&path).unwrap().set_times(kept).unwrap();
+    assert_ne!(*bench.programs.open(&path).unwrap().digest(), before);
+}

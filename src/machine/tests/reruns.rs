@@ -416,7 +416,13 @@ fn the_fold_refuses_an_illegal_rerun() {
     began.apply(&intended(Way::Again, "stop", 2)).unwrap();
     let undo_began = Event::UndoBegan { by: DecidedBy::Person, reason: String::new(), steps: 2, kept: 0 };
     assert!(why(&began, &undo_began).contains("while a step was open"));
-    let done = Event::StepDone { step: id("stop"), way: Way::Again, attempt: 2, ensures: Vec::new() };
+    let done = Event::StepDone {
+        step: id("stop"),
+        way: Way::Again,
+        attempt: 2,
+        ensures: Vec::new(),
+        replaced: BTreeMap::new(),
+    };
     assert!(why(&began, &done).contains("not seen to end well"));
 
     // Once something else was done, it is too late.

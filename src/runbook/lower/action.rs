@@ -173,6 +173,7 @@ pub(super) fn pointless(reader: &mut Reader<'_>, fields: &Fields<'_>, owner: Own
     for key in keys {
         if let Some(entry) = fields.entry(key) {
             let why = match action {
+                "wait" if *key == "replaces" => "it changes nothing",
                 "wait" if *key == "retry" => "it looks until its time is over",
                 _ if *key == "retry" => "a person tries as often as it takes",
                 "wait" if *key == "timeout" || *key == "within" => "the value of `wait` says how long it may take",

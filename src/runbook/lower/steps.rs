@@ -2,13 +2,14 @@
 //! plain list of steps, each with what it got from the blocks around it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use super::super::code;
 use super::super::model::{Action, Confirm, IfEnsured, Retry, Step, Text, When};
-use super::super::read::{Fields, Keys, Reader, Templating};
+use super::super::read::{Certainty, Fields, Keys, Reader, Templating, absolute_path};
 use super::action::{Base, Owner, act, pointless, variables};
 use super::{StepPlaces, SystemTable, facts, unique_ids, way_back};
-use crate::diagnostic::{Diagnostic, Span};
+use crate::diagnostic::{Diagnostic, Span, quoted};
 use crate::id::{Fact, StepId};
 use crate::yaml::tree::{Content, Node};
 
@@ -18,6 +19,8 @@ const MOST_GIVEN: usize = 16 << 20;
 const MOST_SHARED: usize = 16 << 20;
 /// How deep blocks may stand in each other.
 const DEEPEST: usize = 3;
+/// How many programs one step may replace: what they are afterwards is recorded in one entry of the log.
+const MOST_REPLACED: usize = 64;
 
 const STEP: Keys = Keys {
     of: "a step",
@@ -46,8 +49,9 @@ const STEP: Keys = Keys {
         "undo",
         "irreversible",
         "in_doubt",
+        "replaces",
     ],
-    later: &["call", "override", "save", "transcript", "replaces", "with"],
+    later: &["call", "override", "save", "transcript", "with"],
 };
 const BLOCK: Keys = Keys {
     of: "a block",
@@ -203,6 +207,7 @@ impl Lowering<'_> {
         let retry = retry(reader, &fields, act.action.as_ref());
         let (way_back, undo_requires, undo_ensures) = self.way_back(reader, &fields);
         let in_doubt = way_back::in_doubt(reader, &fields);
+        let (replaces, replaces_places) = replaces(reader, &fields, act.action.as_ref());
         let when = self.condition(reader, &fields, share);
         let (id, id_place) = id?;
         let places = StepPlaces {
@@ -211,6 +216,7 @@ impl Lowering<'_> {
             ensures: ensures_places,
             undo_requires,
             undo_ensures,
+            replaces: replaces_places,
         };
         let step = Step {
             id,
@@ -219,6 +225,7 @@ impl Lowering<'_> {
             action: act.action?,
             requires,
             ensures,
+            replaces,
             within: act.within,
             timeout: act.timeout,
             if_ensured,
@@ -345,6 +352,45 @@ fn retry(reader: &mut Reader<'_>, fields: &Fields<'_>, action: Option<&Action>) 
         Some(Action::Run(_) | Action::Script(_)) | None => {}
     }
     way_back::retry(reader, node)
+}
+
+/// The program files that a step changes or makes, in the form in which a plan has them.
+fn replaces(reader: &mut Reader<'_>, fields: &Fields<'_>, action: Option<&Action>) -> (Vec<PathBuf>, Vec<Span>) {
+    let Some(node) = fields.get("replaces") else { return (Vec::new(), Vec::new()) };
+    if let Some(Action::Wait) = action {
+        pointless(reader, fields, Owner::Step, "wait", &["replaces"]);
+    }
+    let mut seen: BTreeMap<PathBuf, Span> = BTreeMap::new();
+    let items = reader.list(node, "a list of program files, such as `[/usr/local/sbin/change]`").unwrap_or_default();
+    for item in items {
+        let Some(word) = reader.word(item, "an absolute path", Templating::Plain) else { continue };
+        if word.certainty != Certainty::Known {
+            continue;
+        }
+        if let Err(message) = absolute_path(&word.text) {
+            reader.wrong_value(
+                word.span,
+                message,
+                "write the path as a later step's `run` has it, or as `PATH` leads to it",
+            );
+            continue;
+        }
+        let path: PathBuf = Path::new(&*word.text).components().collect();
+        if seen.len() == MOST_REPLACED {
+            let message = format!("a step replaces at most {MOST_REPLACED} programs");
+            reader.report(Diagnostic::error(code::TOO_BIG, message).at(word.span, "this is one too many"));
+            break;
+        }
+        if let Some(first) = seen.get(&path) {
+            let message = format!("the program {} is named twice", quoted(&word.text));
+            reader.report(
+                Diagnostic::error(code::TWICE, message).at(word.span, "the second").related(*first, "the first"),
+            );
+            continue;
+        }
+        seen.insert(path, word.span);
+    }
+    seen.into_iter().unzip()
 }
 
 fn confirm(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Confirm> {

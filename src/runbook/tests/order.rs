@@ -37,6 +37,7 @@ pub(super) fn runbook(requires: &[Fact], steps: &[Facts]) -> (Runbook, Places) {
         action: Action::Wait,
         requires: requires.clone(),
         ensures: ensures.clone(),
+        replaces: Vec::new(),
         within: std::time::Duration::ZERO,
         timeout: std::time::Duration::ZERO,
         if_ensured: IfEnsured::Run,
