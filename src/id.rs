@@ -130,6 +130,63 @@ text_type!(
     }
 );
 
+text_type!(
+    /// A moment in UTC, to the second: `2026-11-22T04:02:11Z` (RFC 3339, in this one form, so that the order of the texts is the
+    /// order in time).
+    Moment, "moment", |text, what| {
+        let digits = |range: std::ops::Range<usize>| text.get(range).and_then(|part| part.parse::<u32>().ok());
+        let shape = text.len() == 20
+            && text.bytes().enumerate().all(|(at, b)| match at {
+                4 | 7 => b == b'-',
+                10 => b == b'T',
+                13 | 16 => b == b':',
+                19 => b == b'Z',
+                _ => b.is_ascii_digit(),
+            });
+        let is_leap = |year: u32| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+        let is_day = |year, month, day| {
+            let days = match month {
+                1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+                4 | 6 | 9 | 11 => 30,
+                2 if is_leap(year) => 29,
+                2 => 28,
+                _ => 0,
+            };
+            (1..=days).contains(&day)
+        };
+        let is_one = || -> Option<bool> {
+            Some(
+                is_day(digits(0..4)?, digits(5..7)?, digits(8..10)?)
+                    && digits(11..13)? < 24
+                    && digits(14..16)? < 60
+                    && digits(17..19)? < 60,
+            )
+        };
+        if shape && is_one() == Some(true) {
+            Ok(text.to_owned())
+        } else {
+            Err(IdError(format!("`{}` is not a {what}: expected UTC, such as `2026-11-22T04:02:11Z`", text.escape_debug())))
+        }
+    }
+);
+text_type!(
+    /// A number used once: 128 random bits as 32 lower-case hexadecimal digits.
+    Nonce, "nonce", |text, what| {
+        if text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            Ok(text.to_owned())
+        } else {
+            Err(IdError(format!("`{}` is not a {what}: expected 32 lower-case hexadecimal digits", text.escape_debug())))
+        }
+    }
+);
+
+impl Nonce {
+    /// From 16 random bytes.
+    pub fn from_bytes(raw: &[u8; 16]) -> Self {
+        Self(hexadecimal(raw))
+    }
+}
+
 impl Digest {
     /// The digest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
@@ -138,14 +195,14 @@ impl Digest {
 
     /// From the 32 raw bytes of a digest.
     pub fn from_bytes(raw: &[u8; 32]) -> Self {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let mut text = String::with_capacity(64);
-        for byte in raw {
-            text.push(char::from(HEX[usize::from(byte >> 4)]));
-            text.push(char::from(HEX[usize::from(byte & 15)]));
-        }
-        Self(text)
+        Self(hexadecimal(raw))
     }
+}
+
+fn hexadecimal(raw: &[u8]) -> String {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(HEX[usize::from(value)]);
+    raw.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// What a program's file is at one moment: the digest of its bytes, or why there is none. Written as the digest, or as
@@ -240,7 +297,7 @@ impl fmt::Display for Fact {
 
 #[cfg(test)]
 mod tests {
-    use super::{Digest, Fact, Person, RunId, StepId};
+    use super::{Digest, Fact, Fingerprint, Moment, Nonce, Person, RunId, StepId};
 
     #[test]
     fn a_digest_is_what_sha256sum_prints() {
@@ -271,5 +328,43 @@ mod tests {
         assert_eq!(fact.to_string(), "monit stopped");
         assert!("monit".parse::<Fact>().is_err());
         assert!("monit is stopped".parse::<Fact>().is_err());
+    }
+
+    #[test]
+    fn a_moment_is_one_that_there_is() {
+        for text in ["2026-11-22T04:02:11Z", "2024-02-29T23:59:59Z", "2000-02-29T00:00:00Z"] {
+            assert_eq!(text.parse::<Moment>().unwrap().as_str(), text);
+        }
+        for text in [
+            "2026-02-29T00:00:00Z",
+            "1900-02-29T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-00-01T00:00:00Z",
+            "2026-04-31T00:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T00:60:00Z",
+            "2026-01-01T00:00:60Z",
+            "2026-01-01T00:00:00+00:00",
+            "2026-01-01T00:00:00.0Z",
+            "+026-01-01T00:00:00Z",
+            "2026-01-01 00:00:00Z",
+            "",
+        ] {
+            assert!(text.parse::<Moment>().is_err(), "{text}");
+        }
+        let [early, late] =
+            ["2026-11-22T04:02:11Z", "2026-11-22T10:00:00Z"].map(|text| text.parse::<Moment>().unwrap());
+        assert!(early < late);
+    }
+
+    #[test]
+    fn a_nonce_and_a_fingerprint_are_read_back() {
+        assert_eq!(Nonce::from_bytes(&[0xa5; 16]).as_str(), "a5".repeat(16));
+        for one in
+            [Fingerprint::Bytes(Digest::of(b"")), Fingerprint::Absent, Fingerprint::Unreadable, Fingerprint::Unusable]
+        {
+            assert_eq!(Fingerprint::try_from(one.to_string()).unwrap(), one);
+        }
+        assert!(Fingerprint::try_from("gone".to_owned()).is_err());
     }
 }

@@ -34,6 +34,6 @@ pub use error::LogError;
 pub use home::Home;
 pub use line::{FIRST_PREV, MAX_LINE};
 pub use log::{Draft, Log, MAX_APPEND, RESERVE, Recorded, SEGMENT};
-pub use read::{Found, ReadError, Reader, read};
+pub use read::{Found, ReadError, Reader, head, read};
 pub use report::{Finding, Kind, Report, Severity};
 pub use verify::verify;

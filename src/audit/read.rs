@@ -11,6 +11,7 @@ use super::lines::Lines;
 use super::log::Recorded;
 use super::tail::{Position, Tail, judge_unlocked};
 use super::{Home, names};
+use crate::id::Digest;
 
 /// An entry and where it stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +78,23 @@ pub fn read(home: &Home) -> Result<Reader, ReadError> {
         return Err(ReadError::NoLog { path: folder });
     }
     Ok(Reader { folder, at: Position::first(), current: None, state: State::Reading })
+}
+
+/// The head of the log of this home: the number of its last entry, which is how many there are, and the SHA-256 of that entry's
+/// line. None if there is no log.
+///
+/// # Errors
+/// The log cannot be read, or its chain is broken.
+pub fn head(home: &Home) -> Result<Option<(u64, Digest)>, ReadError> {
+    let reader = match read(home) {
+        Err(ReadError::NoLog { .. }) => return Ok(None),
+        reader => reader?,
+    };
+    let mut last = None;
+    for found in reader {
+        last = Some(found?.recorded);
+    }
+    Ok(last.map(|recorded| (recorded.entry.seq, Digest::of(recorded.line.as_bytes()))))
 }
 
 /// See [`read`].

@@ -11,10 +11,10 @@ use crate::diagnostic::{Diagnostic, Source};
 use crate::driver::programs::of_plan;
 use crate::exec::program::Programs;
 use crate::id::Digest;
-use crate::plan::{self, Plan};
+use crate::plan::{self, Binding, Plan};
 use crate::runbook::model::ParamType;
 use crate::runbook::{Checked, Given, check};
-use crate::yaml::source::read_source;
+use crate::yaml::source::{read_source, read_source_or_plan};
 
 /// A runbook and its parameters.
 #[derive(Debug, clap::Args)]
@@ -27,6 +27,22 @@ pub struct GivenRunbook {
     /// A YAML file with values of parameters, as in `port: 5433`; those on the command line win
     #[arg(long, value_name = "FILE")]
     pub params: Option<PathBuf>,
+}
+
+/// What stands in a file that is to be run.
+#[derive(Debug)]
+pub enum Document {
+    /// A runbook.
+    Runbook(Box<Read>),
+    /// A plan.
+    Plan {
+        /// The file, to the byte.
+        text: String,
+        /// What it says.
+        plan: Box<Plan>,
+        /// What it is for.
+        binding: Box<Binding>,
+    },
 }
 
 /// A runbook that was read and checked.
@@ -42,6 +58,34 @@ impl GivenRunbook {
     /// Reads and checks it; mistakes are shown, all of them, and end with exit 2.
     pub fn read(&self, global: &Global) -> Result<Read, Failure> {
         let source = door(global, &self.runbook)?;
+        self.check(global, source)
+    }
+
+    /// Reads the file, once, where it may also be a plan.
+    pub fn read_also_plan(&self, global: &Global) -> Result<Document, Failure> {
+        let source = said(global, &self.runbook, read_source_or_plan(&self.runbook, Plan::is_meant))?;
+        if !Plan::is_meant(source.text()) {
+            return self.check(global, source).map(|read| Document::Runbook(Box::new(read)));
+        }
+        let name = source.name();
+        if !self.param.is_empty() || self.params.is_some() {
+            return Err(Failure::Wrong(format!(
+                "{name} is a plan: its parameters have their values; to give others, make a new plan"
+            )));
+        }
+        let plan = Plan::from_file(source.text()).map_err(|error| Failure::Wrong(format!("{name}: {error}")))?;
+        match plan.binding.clone() {
+            Some(binding) => {
+                Ok(Document::Plan { text: source.text().to_owned(), plan: Box::new(plan), binding: Box::new(binding) })
+            }
+            None => Err(Failure::Wrong(format!(
+                "{name} is a plan that is bound to nothing, so it could be run anywhere, at any time, again and again; write one with \
+                 `interlock plan RUNBOOK -o FILE`"
+            ))),
+        }
+    }
+
+    fn check(&self, global: &Global, source: Source) -> Result<Read, Failure> {
         let mut given = match &self.params {
             Some(path) => {
                 let file = door(global, path)?;
@@ -86,6 +130,7 @@ impl Read {
         }
         Ok(Plan {
             interlock_plan: plan::VERSION,
+            binding: None,
             source: self.source.name().to_owned(),
             source_digest: Digest::of(self.source.text().as_bytes()),
             params: values,
@@ -110,7 +155,11 @@ impl Read {
 
 /// Reads a file that a person wrote, or says what is wrong with it.
 fn door(global: &Global, path: &Path) -> Result<Source, Failure> {
-    read_source(path).or_else(|mistake| {
+    said(global, path, read_source(path))
+}
+
+fn said(global: &Global, path: &Path, read: Result<Source, Box<Diagnostic>>) -> Result<Source, Failure> {
+    read.or_else(|mistake| {
         show(global, &Source::new(path.display().to_string(), String::new()), &[*mistake])?;
         Err(Failure::Said(2))
     })

@@ -1,6 +1,7 @@
 //! Arguments, one file a command, failures and exit codes. The doc comment of a command is its manual.
 
 mod audit;
+mod bound;
 mod check;
 mod failure;
 mod given;
@@ -29,6 +30,8 @@ use crate::cli::failure::Failure;
   interlock check runbooks/quickstart.yaml              is this runbook right?
   interlock plan runbooks/quickstart.yaml --now         what would be done, and what holds now?
   interlock run runbooks/quickstart.yaml                do it
+  interlock plan change.yaml -o plan.yaml               write the plan down, for one run of it
+  interlock run plan.yaml                               run exactly that
   interlock run change.yaml -p port=5433 --no-input     do it without a terminal
   interlock status                                      what is halted, and what has it left out of service?
   interlock resume RUN                                  go on with a halted run

@@ -8,7 +8,7 @@ use crate::audit::{self, Draft, Home, Log};
 use crate::cli::failure::{Failure, put, say};
 use crate::cli::rerun::reruns;
 use crate::cli::run::{answer, carry, people};
-use crate::cli::{Format, Global, place};
+use crate::cli::{Format, Global, bound, place};
 use crate::diagnostic::escape::escape_line;
 use crate::driver::launch::{Secrets, end_left};
 use crate::driver::locks::{Alive, Claim, LockError, Locks};
@@ -380,6 +380,16 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     let takeover = again.takeover;
     let taken_over = may_take_over(&open, &who, takeover.take_over, takeover.reason.as_deref())?;
     let procedure = open.procedure(&home)?;
+    // Going back is never kept from anybody by a window that is over.
+    if again.purpose == Purpose::GoOn && open.state.back.is_none() {
+        bound::may_go_on(&procedure.plan).map_err(|reason| {
+            say(&format!(
+                "interlock: refused: {reason}; `interlock undo {0}` or `interlock abandon {0}` ends this run",
+                open.run
+            ));
+            Failure::Said(Cause::NotAllowed.exit_code())
+        })?;
+    }
     let mut decided = BTreeMap::new();
     for (step, choice) in again.decide {
         if !procedure.steps().iter().any(|other| other.id == *step) {

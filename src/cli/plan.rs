@@ -1,27 +1,32 @@
 //! `interlock plan`.
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::cli::failure::{Failure, put};
+use crate::cli::bound::{Window, bind};
+use crate::cli::failure::{Failure, put, say};
 use crate::cli::given::GivenRunbook;
-use crate::cli::{Format, Global};
+use crate::cli::{Format, Global, place};
 use crate::diagnostic::escape::{escape_line, escape_text};
 use crate::driver::facts::look_at_all;
 use crate::exec::program::Programs;
 use crate::history::event::{Sight, Verdict};
 use crate::id::Digest;
-use crate::plan::Procedure;
+use crate::plan::{self, Procedure};
 
 /// Shows exactly what would be done: the runbook with every parameter filled in. Starts nothing.
 ///
-/// With --now, also looks at each fact and says what holds at this moment. That runs the commands of the runbook's probes.
+/// With --now, also looks at each fact and says what holds at this moment. That runs the commands of the runbook's probes. With -o the
+/// plan is written to a file, bound to this machine, a window of time and this moment of the audit log: `interlock run FILE` runs exactly
+/// that, once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   interlock plan runbooks/quickstart.yaml
   interlock plan change.yaml -p data_dir=/srv/pg --now
   interlock plan change.yaml -p data_dir=/srv/pg -o plan.yaml
+  interlock plan change.yaml -o plan.yaml --valid-from 2026-11-22T22:00:00Z --valid-for 4h
 
 Exit codes: 0 nothing wrong, 2 a wrong runbook or arguments.")]
 pub struct Plan {
@@ -33,36 +38,96 @@ pub struct Plan {
     /// Write the plan to this file, which must not exist, instead of showing it
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Replace the file if it exists
+    #[arg(long, requires = "output")]
+    force: bool,
+    #[command(flatten)]
+    window: Window,
 }
 
 impl Plan {
     /// Carries it out.
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
-        let plan = self.given.read(global)?.plan(&Programs::default())?;
+        let mut plan = self.given.read(global)?.plan(&Programs::default())?;
+        if self.output.is_some() {
+            plan.binding = Some(bind(&place::home(global)?, &place::who()?, &self.window)?);
+        }
         let bytes = plan.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
-        let procedure = Procedure::new(plan);
         if let Some(path) = &self.output {
-            let written = std::fs::File::create_new(path)
-                .and_then(|mut file| file.write_all(bytes.as_bytes()).and_then(|()| file.sync_all()));
-            written.map_err(|error| {
-                Failure::Wrong(format!("the plan cannot be written to {}: {error}", path.display()))
-            })?;
-            if global.format == Format::Human {
-                put(&format!("{}  {}\n", Digest::of(bytes.as_bytes()), escape_line(&path.display().to_string())))?;
-            }
+            self.write(path, &bytes)?;
+            say_written(global, path, &plan, &bytes)?;
         } else if global.format == Format::Human {
             put(&escape_text(&bytes))?;
         } else {
-            let plan = serde_json::to_string(&procedure.plan).map_err(|error| Failure::Internal(error.to_string()))?;
+            let plan = serde_json::to_string(&plan).map_err(|error| Failure::Internal(error.to_string()))?;
             put(&format!("{plan}\n"))?;
         }
+        for (file, step, made_by) in plan.not_there_yet() {
+            let (path, what) = (&file.path, &file.digest);
+            say(&match made_by {
+                Some(made_by) => format!(
+                    "interlock: note: `{path}`, which step `{step}` executes, is {what} now; step `{made_by}` says that it replaces it"
+                ),
+                None => format!(
+                    "interlock: warning: `{path}`, which step `{step}` executes, is {what} now, so the step will not be started; install \
+                     it and make the plan again, or say `replaces` in the step that makes it"
+                ),
+            });
+        }
         if self.now {
-            for sight in &look_at_all(&procedure) {
+            for sight in &look_at_all(&Procedure::new(plan)) {
                 put(&now_line(global, sight)?)?;
             }
         }
         Ok(ExitCode::SUCCESS)
     }
+
+    /// Writes the file whole, or not at all.
+    fn write(&self, path: &Path, bytes: &str) -> Result<(), Failure> {
+        let failed = |error: std::io::Error| {
+            let hint = match error.kind() {
+                std::io::ErrorKind::AlreadyExists => "; give another name, or --force to replace it",
+                _ => "",
+            };
+            Failure::Wrong(format!("the plan cannot be written to {}: {error}{hint}", path.display()))
+        };
+        let create = |path: &Path| {
+            let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+            // Whatever the umask is: those who sign it must be able to read it.
+            file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+            (&file).write_all(bytes.as_bytes()).and_then(|()| file.sync_all())
+        };
+        if !self.force {
+            return create(path).map_err(failed);
+        }
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.new", std::process::id()));
+        let beside = path.with_file_name(name);
+        create(&beside).map_err(failed)?;
+        std::fs::rename(&beside, path).map_err(|error| {
+            // What is left of it would only confuse.
+            let _ = std::fs::remove_file(&beside);
+            failed(error)
+        })
+    }
+}
+
+/// Says what was written, and what to do with it.
+fn say_written(global: &Global, path: &Path, plan: &plan::Plan, bytes: &str) -> Result<(), Failure> {
+    let (digest, path) = (Digest::of(bytes.as_bytes()), path.display().to_string());
+    let Some(binding) = &plan.binding else { return Ok(()) };
+    if global.format == Format::Json {
+        let line = serde_json::json!({
+            "plan": path, "sha256": digest, "valid_from": binding.valid_from, "valid_until": binding.valid_until,
+        });
+        return put(&format!("{line}\n"));
+    }
+    put(&format!("{digest}  {}\n", escape_line(&path)))?;
+    say(&format!(
+        "interlock: the plan is for one run on `{}`, from {} until {}; read it, then: interlock run {path}",
+        binding.host, binding.valid_from, binding.valid_until
+    ));
+    Ok(())
 }
 
 /// A comment, so that what is shown stays YAML; or an object.

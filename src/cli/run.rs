@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::audit::{Draft, Log};
 use crate::cli::failure::{Failure, say};
-use crate::cli::given::GivenRunbook;
-use crate::cli::{Format, Global, place};
+use crate::cli::given::{Document, GivenRunbook};
+use crate::cli::{Format, Global, bound, place};
 use crate::driver::display::{self, Display};
 use crate::driver::launch::Secrets;
 use crate::driver::locks::{Alive, Claim, LockError, Locks};
@@ -23,20 +23,23 @@ use crate::plan::Procedure;
 use crate::report::story::by_whom;
 use crate::terminal::prompt;
 
-/// Runs a runbook, step by step, with its facts checked and held.
+/// Runs a runbook, or a plan that was written down, step by step, with its facts checked and held.
 ///
 /// Before a step starts, each fact it requires is seen to hold with its watch armed, and the step is announced in the audit log.
 /// While it runs its facts are watched; one that breaks freezes the step's whole process tree at once and ends it. There is no
 /// way to start in the middle or to pass over a step.
+///
+/// A plan (a file that `interlock plan -o` wrote) is run exactly as it stands, once, on its machine and within its window.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   interlock run runbooks/quickstart.yaml
   interlock run change.yaml -p data_dir=/srv/pg --params prod.yaml
+  interlock run plan.yaml                                   exactly what a plan says
   interlock run change.yaml --step                          a person lets each step start
   interlock run change.yaml --no-input --confirm change=/srv/pg --attest announce='told #ops at 03:12'
   interlock run change.yaml --format json | jq .event
 
-Exit codes: 0 completed, 2 wrong runbook or arguments, 3 a required fact does not hold, 6 a person is needed, 7 a step failed,
+Exit codes: 0 completed, 2 wrong runbook or arguments, 3 a required fact does not hold, 4 the plan is not for here and now, 6 a person is needed, 7 a step failed,
 8 a held fact broke, 12 interrupted; 1 if the log cannot be used.")]
 pub struct Run {
     #[command(flatten)]
@@ -67,22 +70,36 @@ pub(super) fn answer(text: &str) -> Result<(StepId, String), String> {
 impl Run {
     /// Carries it out.
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
-        let read = self.given.read(global)?;
         let programs = Programs::default();
-        let plan = read.plan(&programs)?;
-        let bytes = plan.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
+        let (plan, bytes, binding) = match self.given.read_also_plan(global)? {
+            Document::Runbook(read) => {
+                let plan = read.plan(&programs)?;
+                let bytes = plan.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
+                (plan, bytes, None)
+            }
+            Document::Plan { text, plan, binding } => (*plan, text, Some(binding)),
+        };
         let procedure = Procedure::new(plan);
         place::no_policy_in_force()?;
         let people = self.people(global, &procedure)?;
         let home = place::home(global)?;
         let who = place::who()?;
         let user = by_whom(&who);
-        let mut log = Log::open(&home, who).map_err(|error| Failure::Internal(error.to_string()))?;
+        let mut log = Log::open(&home, who.clone()).map_err(|error| Failure::Internal(error.to_string()))?;
         let id = new_run_id();
         let digest = Digest::of(bytes.as_bytes());
         let runbook = procedure.plan.runbook.name.clone();
         if let Some(reason) = self.attempt_to_skip() {
             return Err(refuse(&mut log, &id, &runbook, &digest, Cause::NotAllowed, reason));
+        }
+        let mut sole = None;
+        if let Some(binding) = &binding {
+            match bound::judge(&procedure.plan, binding, &digest, &home, &who, &programs)? {
+                bound::Verdict::Open(claim) => sole = Some(claim),
+                bound::Verdict::Refused(reason) => {
+                    return Err(refuse(&mut log, &id, &runbook, &digest, Cause::NotAllowed, reason));
+                }
+            }
         }
         let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
         let names = procedure.plan.runbook.locks.clone();
@@ -127,7 +144,7 @@ impl Run {
             beginning: Beginning::New,
         };
         let code = carry(global, run, log, secrets, locks, plan_is_kept);
-        drop(alive);
+        drop((alive, sole));
         code
     }
 
@@ -152,7 +169,7 @@ impl Run {
 /// Records a refusal before anything was set up, and says it.
 fn refuse(log: &mut Log, run: &RunId, runbook: &str, plan: &Digest, cause: Cause, reason: String) -> Failure {
     let (runbook, plan) = (runbook.to_owned(), plan.clone());
-    let event = Event::RunRefused { runbook, plan, cause, reason: reason.clone(), seen: Vec::new() };
+    let event = Event::RunRefused { runbook, plan, cause, reason: clip(&reason, 8192), seen: Vec::new() };
     match log.append(&[Draft { run: Some(run), event: &event }]) {
         Ok(_) => {
             say(&format!("interlock: refused, nothing was started: {reason}"));

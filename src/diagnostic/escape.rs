@@ -30,6 +30,31 @@ pub fn is_unfit(c: char) -> bool {
     }
 }
 
+/// Letters of other scripts that look like Latin ones (from Unicode's list of confusable characters, the common ones).
+const LOOK_LIKE_LATIN: &str = "авеіјкмнорсѕтухһԁԛԝАВЕІЈКМНОРСЅТУХԌԚԜҮαικνορτυχΑΒΕΖΗΙΚΜΝΟΡΤΥΧօսոһցԁ";
+
+/// Whether a word could be taken for another by who reads it: letters that look like Latin ones mixed with Latin ones, or nothing
+/// but such; marks without a look of their own; wide forms; blanks other than the blank; scripts from right to left.
+pub fn conceals(word: &str) -> bool {
+    if word.is_ascii() {
+        return false;
+    }
+    let odd = |c: char| {
+        (c.is_whitespace() && !c.is_ascii())
+            || matches!(c, '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{3164}' | '\u{ffa0}')
+            || matches!(c, '\u{300}'..='\u{36f}' | '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' | '\u{2800}')
+            || matches!(c, '\u{ff01}'..='\u{ff5e}' | '\u{1d400}'..='\u{1d7ff}')
+            // Written from right to left: what stands beside it is shown in another order.
+            || matches!(c, '\u{590}'..='\u{8ff}' | '\u{fb1d}'..='\u{fdff}' | '\u{fe70}'..='\u{fefc}')
+            || matches!(c, '\u{10800}'..='\u{10fff}' | '\u{1e800}'..='\u{1efff}')
+    };
+    let foreign = |c: char| u32::from(c) >= 0x250;
+    let is_mixed = word.contains(|c: char| c.is_ascii_alphanumeric()) && word.contains(foreign);
+    let letters = || word.chars().filter(|c| c.is_alphabetic());
+    let is_masked = letters().next().is_some() && letters().all(|c| LOOK_LIKE_LATIN.contains(c));
+    is_mixed || is_masked || word.contains(odd)
+}
+
 fn escape(raw: &[u8], unfit: fn(char) -> bool) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(raw)
         && !text.contains(unfit)

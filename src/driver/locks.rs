@@ -110,14 +110,36 @@ impl Alive {
     /// # Errors
     /// The folder is not there or cannot be written.
     pub fn take(folder: &Path) -> std::io::Result<Option<Self>> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-        let file = options.open(folder.join("alive"))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(Self(file))),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        Ok(locked(&folder.join("alive"))?.map(Self))
+    }
+}
+
+/// Says that a plan that people signed is being run, by a lock that dies with the process: the log says that a plan was run only
+/// from its run's opening on, and two processes must not both find that it was not.
+#[derive(Debug)]
+pub struct Sole(#[expect(dead_code, reason = "it is held, not used")] File);
+
+impl Sole {
+    /// Takes it for the plan with this digest; none if another process has it.
+    ///
+    /// # Errors
+    /// The home cannot be written.
+    pub fn take(home: &Home, plan: &Digest) -> std::io::Result<Option<Self>> {
+        let folder = home.path().join("plans");
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        Ok(locked(&folder.join(plan.as_str()))?.map(Self))
+    }
+}
+
+/// A file with its lock; none if another process has the lock.
+fn locked(path: &Path) -> std::io::Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    let file = options.open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

@@ -32,6 +32,7 @@ fn plan() -> Plan {
         |action: &str, undo: Option<&str>| Executes { action: Some(action.to_owned()), undo: undo.map(str::to_owned) };
     Plan {
         interlock_plan: VERSION,
+        binding: None,
         source: "test.yaml".to_owned(),
         source_digest: digest(""),
         params: BTreeMap::new(),

@@ -60,6 +60,7 @@ fn runbook(requires: Vec<Fact>, steps: Vec<Step>) -> Runbook {
 fn procedure(requires: &[&str], steps: Vec<Step>) -> Procedure {
     Procedure::new(Plan {
         interlock_plan: VERSION,
+        binding: None,
         source: "test.yaml".to_owned(),
         source_digest: Digest::of(b""),
         params: BTreeMap::new(),

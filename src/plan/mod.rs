@@ -1,6 +1,7 @@
 //! Runbook and parameters to a plan: exactly what would be done, as bytes that people can read and sign, and reading it back.
 //! Pure. The same runbook and parameters always give the same bytes.
 
+mod binding;
 mod programs;
 
 use std::collections::BTreeMap;
@@ -9,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_yaml::with::singleton_map_recursive;
 
 use crate::id::{Digest, Fact};
-use crate::runbook::Value;
 use crate::runbook::holds::{Hold, holds};
 use crate::runbook::model::{Action, Probe, Runbook, SecretSource, Side, State, Step};
-pub use programs::{Executes, ProgramFile, Programs, starts_a_process};
+use crate::runbook::{Value, check_again};
+use crate::yaml::write;
+pub use binding::{AskedBy, Binding, Here, LogHead, PolicyMark};
+pub use programs::{Executes, ProgramFile, Programs};
 
 /// The version of the plan format.
 pub const VERSION: u32 = 1;
@@ -23,6 +26,9 @@ pub const VERSION: u32 = 1;
 pub struct Plan {
     /// The version of the plan format, [`VERSION`].
     pub interlock_plan: u32,
+    /// What it is for; none in a plan that is only shown, or that is made and run at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Binding>,
     /// The runbook's file, as it was named.
     pub source: String,
     /// SHA-256 of that file's bytes.
@@ -46,6 +52,14 @@ pub enum PlanError {
     /// Not YAML of the expected shape.
     #[error("this is not a plan that this program wrote: {0}")]
     Shape(String),
+    /// Not in the one form in which plans are written: somebody changed it.
+    #[error(
+        "this is not as this program writes a plan, so it was changed by hand or by another version; make a new plan"
+    )]
+    Form,
+    /// It says what no runbook that was checked could say.
+    #[error("this plan was not made from a runbook that passed its check: {0}; make a new plan")]
+    Wrong(String),
     /// A later version.
     #[error("this plan has version {0}, and this program knows version {VERSION} only; use a newer interlock")]
     Version(u32),
@@ -61,14 +75,9 @@ pub struct Procedure {
 }
 
 impl Plan {
-    /// The plan's bytes. Deterministic: maps are sorted, and nothing of the moment is in them.
+    /// The plan's bytes. Deterministic: maps are sorted, and equal plans have equal bytes.
     pub fn to_yaml(&self) -> Result<String, PlanError> {
-        let mut bytes = Vec::new();
-        let mut serializer = serde_yaml::Serializer::new(&mut bytes);
-        // Enums become maps with one key, as people write them in runbooks, not YAML tags.
-        singleton_map_recursive::serialize(self, &mut serializer)
-            .map_err(|error| PlanError::Shape(error.to_string()))?;
-        String::from_utf8(bytes).map_err(|error| PlanError::Shape(error.to_string()))
+        write::to_yaml(self).map_err(PlanError::Shape)
     }
 
     /// Reads a plan back from its bytes.
@@ -76,6 +85,27 @@ impl Plan {
         let plan: Self = singleton_map_recursive::deserialize(serde_yaml::Deserializer::from_str(text))
             .map_err(|error| PlanError::Shape(error.to_string()))?;
         if plan.interlock_plan == VERSION { Ok(plan) } else { Err(PlanError::Version(plan.interlock_plan)) }
+    }
+
+    /// Reads a plan from a file that anybody may have had in hands: only in the form in which it is written, so that each byte is seen to
+    /// be there, and only what a runbook that was checked can say.
+    ///
+    /// # Errors
+    /// As said; nothing of it is to be used then.
+    pub fn from_file(text: &str) -> Result<Self, PlanError> {
+        let plan = Self::from_yaml(text)?;
+        if plan.to_yaml()? != text {
+            return Err(PlanError::Form);
+        }
+        let mut wrong = check_again(&plan.runbook).err().unwrap_or_default();
+        wrong.extend(plan.programs.wrong(&plan.runbook));
+        wrong.extend(plan.binding.as_ref().and_then(Binding::wrong));
+        if wrong.is_empty() { Ok(plan) } else { Err(PlanError::Wrong(wrong.join("; "))) }
+    }
+
+    /// Whether a text is meant to be a plan, and not a runbook.
+    pub fn is_meant(text: &str) -> bool {
+        text.lines().any(|line| line.starts_with("interlock_plan:"))
     }
 }
 
@@ -174,12 +204,4 @@ pub fn command_line(argv: &[String]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::command_line;
-
-    #[test]
-    fn a_command_line_can_be_pasted_into_a_shell() {
-        let argv = ["printf", "%s\n", "it's", "", "a b"].map(str::to_owned);
-        assert_eq!(command_line(&argv), "printf '%s\n' 'it'\\''s' '' 'a b'");
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Fingerprint, StepId};
 use crate::plan::Plan;
-use crate::runbook::model::{Action, Step};
+use crate::runbook::model::{Action, Runbook, Step};
 
 /// A file that a step executes, or that the kernel executes for it: a program, a script, a script's interpreter, the shell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,67 @@ impl Programs {
         self.files.is_empty() && self.steps.is_empty()
     }
 
+    /// What is wrong with them: the program of each step and undo is to be there, with its file, and its interpreter's.
+    pub(super) fn wrong(&self, runbook: &Runbook) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if !self.files.is_sorted_by(|one, next| one.path < next.path) {
+            wrong.push("the program files are not in order".to_owned());
+        }
+        let none = Executes::default();
+        for step in runbook.steps.iter().filter(|step| step.is_applicable()) {
+            let executes = self.steps.get(&step.id).unwrap_or(&none);
+            let undo = step.way_back.undo().map(|undo| &undo.action);
+            for (action, path) in [(Some(&step.action), &executes.action), (undo, &executes.undo)] {
+                if action.is_some_and(starts_a_process) != path.is_some() {
+                    wrong.push(format!("it does not say which program step `{}` executes", step.id));
+                }
+            }
+        }
+        let executed = self.steps.values().flat_map(|executes| executes.action.iter().chain(&executes.undo));
+        for path in executed.chain(self.files.iter().filter_map(|file| file.interpreter.as_ref())) {
+            if self.file(path).is_none() {
+                wrong.push(format!("it does not have the program file `{path}`"));
+            }
+        }
+        wrong
+    }
+
+    /// In what these programs, as they were planned, differ from what is there now.
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        let mut differences = Vec::new();
+        for (step, planned) in &self.steps {
+            let found = now.steps.get(step).cloned().unwrap_or_default();
+            for (what, planned, found) in
+                [("step", &planned.action, &found.action), ("the undo of step", &planned.undo, &found.undo)]
+            {
+                if planned != found {
+                    let [planned, found] = [planned, found].map(|path| path.as_deref().unwrap_or("nothing"));
+                    differences
+                        .push(format!("{what} `{step}` was to execute `{planned}`, and would execute `{found}`"));
+                }
+            }
+        }
+        for planned in &self.files {
+            let path = &planned.path;
+            match now.file(path) {
+                Some(found) if found.digest != planned.digest => {
+                    differences.push(format!("`{path}` was {}, and is {}", planned.digest, found.digest));
+                }
+                Some(found) if found.interpreter != planned.interpreter => {
+                    let [planned, found] =
+                        [&planned.interpreter, &found.interpreter].map(|path| path.as_deref().unwrap_or("nothing"));
+                    differences.push(format!("`{path}` was executed by `{planned}`, and is by `{found}`"));
+                }
+                Some(_) => {}
+                None => differences.push(format!("`{path}` is not executed any more")),
+            }
+        }
+        for found in now.files.iter().filter(|found| self.file(&found.path).is_none()) {
+            differences.push(format!("`{}` would be executed, and is not in the plan", found.path));
+        }
+        differences
+    }
+
     /// The file with this path.
     pub fn file(&self, path: &str) -> Option<&ProgramFile> {
         self.files.binary_search_by(|file| file.path.as_str().cmp(path)).ok().map(|at| &self.files[at])
@@ -98,7 +159,7 @@ fn names(replaced: &std::path::Path, planned: &str) -> bool {
 }
 
 /// Whether an action starts a process.
-pub fn starts_a_process(action: &Action) -> bool {
+fn starts_a_process(action: &Action) -> bool {
     match action {
         Action::Run(_) | Action::Script(_) => true,
         Action::Wait | Action::Manual(_) => false,

@@ -284,7 +284,7 @@ pub fn ending_in_words(ending: &Ending) -> String {
 pub fn cause_in_words(cause: Cause) -> &'static str {
     match cause {
         Cause::FactDoesNotHold => "a required fact does not hold",
-        Cause::NotAllowed => "approvals or an override are missing",
+        Cause::NotAllowed => "not allowed",
         Cause::Locked => "a lock is held by another run",
         Cause::PersonNeeded => "a person is needed",
         Cause::StepFailed => "a step failed",

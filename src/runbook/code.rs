@@ -46,11 +46,10 @@ pub const ENDS_HELD: &str = "E0502";
 pub const CONTRADICTION: &str = "E0503";
 /// A step requires a state while another of the same system is held.
 pub const WHILE_OTHER_HELD: &str = "E0504";
+/// A program that a step says it replaces, and that no later step executes.
+pub const NOT_EXECUTED: &str = "W0505";
 
 /// An undo requires a state that cannot hold when its turn comes.
 pub const WAY_BACK: &str = "E0601";
 /// A step that nothing takes back, in a runbook that has undos.
 pub const NO_WAY_BACK: &str = "W0601";
-
-/// A program that a step says it replaces, and that no later step executes.
-pub const NOT_EXECUTED: &str = "W0701";

@@ -151,7 +151,7 @@ fn locks(reader: &mut Reader<'_>, node: &Node<'_>) -> Vec<String> {
 }
 
 /// A lock's name without blanks at its ends, and with single ones inside.
-fn canonical_lock(text: &str) -> Result<String, String> {
+pub(super) fn canonical_lock(text: &str) -> Result<String, String> {
     if text.contains(|c: char| c.is_control() || is_unfit(c)) {
         return Err(format!("the name of a lock must not hold control characters, as {} does", quoted(text)));
     }
@@ -264,7 +264,8 @@ fn argv(reader: &mut Reader<'_>, node: &Node<'_>, what: &str) -> Vec<String> {
     argv
 }
 
-fn program(text: &str) -> Result<(), (String, &'static str)> {
+/// Whether a text names a program as a command line may: by an absolute path, or by a name alone.
+pub(super) fn program(text: &str) -> Result<(), (String, &'static str)> {
     if text.is_empty() {
         return Err(("the program's name is empty".to_owned(), "write its path, or its name in PATH"));
     }

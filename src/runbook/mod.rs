@@ -4,6 +4,7 @@
 //! parameter its value, `lower` reads the tree key by key and renders each [`template`] on the way, [`kinds`] makes
 //! systems from the kinds that ship with the program, `order` proves the order and `way_back` the way back, and [`check()`] is all of it.
 
+mod again;
 pub mod check;
 pub mod code;
 pub mod holds;
@@ -19,6 +20,7 @@ mod value;
 mod way_back;
 
 pub use crate::yaml::duration;
+pub use again::check_again;
 pub use check::{Checked, check};
 pub use params::{Given, Value};
 

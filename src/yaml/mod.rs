@@ -1,12 +1,14 @@
 //! YAML files that people write, with the place of everything in them: [`source`] reads bytes at the door, [`tree`] makes a tree
 //! of them whose every node knows where it stands, [`read`] takes values out of it and reports what is wrong. What the keys mean is
-//! the business of the rooms that use this: runbooks, kinds, parameter files, policies.
+//! the business of the rooms that use this: runbooks, kinds, parameter files, policies. [`write`](mod@write) is how the program writes files that
+//! people sign.
 
 pub mod code;
 pub mod duration;
 pub mod read;
 pub mod source;
 pub mod tree;
+pub mod write;
 
 /// What kind of file is read, for the words of messages.
 #[derive(Debug, PartialEq, Eq)]

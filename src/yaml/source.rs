@@ -13,6 +13,8 @@ use crate::diagnostic::{Diagnostic, Source};
 
 /// The longest file that is read, in bytes.
 pub const LONGEST: u64 = 4 << 20;
+/// The longest file that is read where a plan may stand as well, in bytes: a plan repeats in every step what its runbook says once.
+pub const LONGEST_PLAN: u64 = 64 << 20;
 
 /// Reads a file that a person wrote (`open` with `O_NONBLOCK`, `fstat`, a bounded read).
 ///
@@ -20,6 +22,26 @@ pub const LONGEST: u64 = 4 << 20;
 /// A diagnostic without a place (but for bad UTF-8, whose message names line and column) when the file is not there,
 /// cannot be read, is no regular file, is longer than [`LONGEST`], or is not UTF-8.
 pub fn read_source(path: &Path) -> Result<Source, Box<Diagnostic>> {
+    read_within(path, LONGEST, |_| LONGEST)
+}
+
+/// As [`read_source`], for a file that may also be a plan, as `is_plan` tells of its text: then it may be as long as
+/// [`LONGEST_PLAN`].
+///
+/// # Errors
+/// As [`read_source`].
+pub fn read_source_or_plan(path: &Path, is_plan: impl Fn(&str) -> bool) -> Result<Source, Box<Diagnostic>> {
+    read_within(
+        path,
+        LONGEST_PLAN,
+        |bytes| {
+            if is_plan(&String::from_utf8_lossy(bytes)) { LONGEST_PLAN } else { LONGEST }
+        },
+    )
+}
+
+/// Reads a file of at most `most` bytes, of which as many are allowed as `allowed` says of them.
+fn read_within(path: &Path, most: u64, allowed: impl Fn(&[u8]) -> u64) -> Result<Source, Box<Diagnostic>> {
     let name = path.display().to_string();
     let unreadable = |why: &str, help: &str| {
         let message = format!("cannot read `{name}`: {why}");
@@ -49,20 +71,21 @@ pub fn read_source(path: &Path) -> Result<Source, Box<Diagnostic>> {
             ));
         }
     }
-    let too_long = || {
+    let too_long = |allowed: u64| {
         unreadable(
-            &format!("it is longer than {} MiB", LONGEST >> 20),
+            &format!("it is longer than {} MiB", allowed >> 20),
             "it is for people to read: split it, and move data into files of its own",
         )
     };
-    if u64::try_from(stat.st_size).is_ok_and(|size| size > LONGEST) {
-        return Err(too_long());
+    if u64::try_from(stat.st_size).is_ok_and(|size| size > most) {
+        return Err(too_long(most));
     }
     let mut bytes = Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or_default());
-    let read = File::from(handle).take(LONGEST + 1).read_to_end(&mut bytes);
+    let read = File::from(handle).take(most + 1).read_to_end(&mut bytes);
     read.map_err(|error| unreadable(&error.to_string(), "check the disk, and try again"))?;
-    if bytes.len() as u64 > LONGEST {
-        return Err(too_long());
+    let allowed = allowed(&bytes);
+    if bytes.len() as u64 > allowed {
+        return Err(too_long(allowed));
     }
     decode(&name, bytes)
 }

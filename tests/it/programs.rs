@@ -195,5 +195,5 @@ fn check_warns_of_a_program_that_is_replaced_and_that_nothing_executes() {
     );
     let ran = scratch.interlock(&["check", path.to_str().unwrap()]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert!(ran.stderr.contains("W0701") && ran.stderr.contains("no later step executes `/opt/b`"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("W0505") && ran.stderr.contains("no later step executes `/opt/b`"), "{}", ran.stderr);
 }

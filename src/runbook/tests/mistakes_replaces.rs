@@ -31,7 +31,7 @@ fn replaces_with_mistakes() {
       |
       = help: write the path as a later step's `run` has it, or as `PATH` leads to it
 
-    warning[W0701]: no later step executes `/bin/x`
+    warning[W0505]: no later step executes `/bin/x`
      --> runbook.yaml:6:39
       |
     6 | - {id: b, run: [x], replaces: [bin/x, /bin/x, /bin/./x]}
@@ -64,14 +64,14 @@ fn replaces_with_mistakes() {
 }
 
 #[test]
-fn w0701_a_program_that_nothing_executes() {
+fn w0505_a_program_that_nothing_executes() {
     let text = steps(
         "- {id: a, run: [x], replaces: [/opt/never, /opt/later, /usr/bin/named, /bin/sh, /opt/undo]}\n- {id: b, run: [/opt/later]}\n- {id: c, run: [named]}\n- {id: d, script: id, undo: {run: [/opt/undo]}}\n",
     );
     let mut warnings = accepted(&text, &[]).warnings;
     warnings.retain(|warning| warning.code == NOT_EXECUTED);
     assert_snapshot!(render_all(&warnings, &Source::new("runbook.yaml", &*text), Colour::Never), @r#"
-    warning[W0701]: no later step executes `/opt/never`
+    warning[W0505]: no later step executes `/opt/never`
      --> runbook.yaml:5:32
       |
     5 | - {id: a, run: [x], replaces: [/opt/never, /opt/later, /usr/bin/named, /bin/sh, /opt/undo]}
