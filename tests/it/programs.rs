@@ -154,6 +154,21 @@ fn p06_a_resumed_run_knows_from_the_log_what_was_replaced() {
 }
 
 #[test]
+fn p06_what_a_step_that_is_run_again_replaces_is_what_counts_then() {
+    let scratch = Scratch::new();
+    scratch.program("tool", "#!/bin/sh\nexit 1\n");
+    let ran = scratch.steps(
+        "systems: {flag: {states: {up: {file: {path: DIR/flag}}}}}\nsteps:\n  - id: install\n    script: |\n      echo >> DIR/count\n      printf '#!/bin/sh\\necho %s > DIR/used\\n' \"$(wc -l < DIR/count)\" > DIR/tool\n      touch DIR/flag\n    replaces: [DIR/tool]\n    ensures: [flag up]\n  - id: hold\n    requires: [flag up]\n    script: test -e DIR/second || { touch DIR/second; rm DIR/flag; sleep 60; }\n  - id: use\n    run: [DIR/tool]\n",
+        &[],
+    );
+    assert_eq!(ran.code, 8, "{}", ran.stderr);
+    let run = scratch.the_open_run();
+    let ran = scratch.interlock(&["resume", &run, "--rerun", "install", "--decide", "hold=retry"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(scratch.read("used"), "2\n");
+}
+
+#[test]
 fn p06_an_undo_that_was_swapped_is_not_executed() {
     let scratch = Scratch::new();
     scratch.program("tool", "#!/bin/sh\n");
