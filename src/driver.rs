@@ -32,6 +32,7 @@ use crate::exec::command::User;
 use crate::exec::containment::Containment;
 use crate::exec::process::{Control, Ended, OnOutput};
 use crate::exec::program::{ProgramError, Programs};
+use crate::history::deviation::Override;
 use crate::history::event::{AnsweredBy, Ending, Event, Program, Question, Sight, Way};
 use crate::history::state::{Phase, State, Verdict};
 use crate::id::{Digest, Fact, RunId, StepId};
@@ -64,6 +65,8 @@ pub struct Run {
     pub settings: Settings,
     /// What it claims for itself alone.
     pub locks: Vec<String>,
+    /// The permissions to leave the procedure that it begins or is taken up with, each seen to be valid.
+    pub overrides: Vec<Override>,
     /// Where things are kept.
     pub home: Home,
     /// Finds programs; it knows the digests of those that were read for the plan.
@@ -88,6 +91,8 @@ pub struct Outcome {
     pub verdict: Verdict,
     /// The last line, for a person.
     pub last_line: String,
+    /// How many deviations were made.
+    pub deviations: usize,
 }
 
 /// Why a run could not be brought to a recorded end.
@@ -192,6 +197,7 @@ pub fn carry_out(
         watched: announced(&run.procedure),
         watching: facts.describe(),
         locks: run.locks.clone(),
+        overrides: run.overrides.clone(),
     };
     let order = Some(run.procedure.steps().iter().map(|step| step.id.clone()).collect());
     let (state, input) = match &run.beginning {
@@ -273,7 +279,8 @@ impl Driver {
         let Phase::Over(verdict) = self.state.phase else {
             unreachable!("the loop ends only when the run is over");
         };
-        Ok(Outcome { verdict, last_line: self.last_line(verdict) })
+        let deviations = self.state.overrides.used.len();
+        Ok(Outcome { verdict, last_line: self.last_line(verdict), deviations })
     }
 
     /// One turn of the loop.
@@ -470,7 +477,8 @@ impl Driver {
 
     fn perform(&mut self, effect: Effect) -> Result<(), LogError> {
         match effect {
-            Effect::Prepare { step, requires, hold, ensures } => {
+            Effect::Prepare { step, requires, hold, observe, ensures } => {
+                self.guard.observe(&observe);
                 let trouble = self.ask_secrets(step)?.err();
                 self.preparing = Some((step, trouble));
                 let (procedure, at) = self.carried_out(step);
@@ -478,7 +486,7 @@ impl Driver {
                 if program.is_none() && requires.is_empty() && ensures.is_empty() {
                     return self.looked(None, Vec::new(), Vec::new());
                 }
-                self.looker.look(Job::Prepare { program, requires, hold, ensures });
+                self.looker.look(Job::Prepare { program, requires, hold, observe, ensures });
             }
             Effect::Ask { step, question, ask, expect, within } => {
                 self.time_is_up = within.and_then(|within| Instant::now().checked_add(within));
@@ -731,7 +739,11 @@ impl Driver {
     fn last_line(&self, verdict: Verdict) -> String {
         let review = format!("review it with: interlock audit show {}", self.run.id);
         match verdict {
-            Verdict::Completed => format!("interlock: completed; {review}"),
+            Verdict::Completed => match self.state.overrides.used.len() {
+                0 => format!("interlock: completed; {review}"),
+                1 => format!("interlock: completed, with 1 deviation; {review}"),
+                more => format!("interlock: completed, with {more} deviations; {review}"),
+            },
             Verdict::Undone => format!("interlock: undone: everything that could be taken back was; {review}"),
             Verdict::Abandoned => format!("interlock: abandoned; {review}"),
             Verdict::Refused(cause) => format!(

@@ -20,7 +20,7 @@ use crate::history::entry::Who;
 use crate::history::event::{Cause, Event};
 use crate::history::state::{Phase, State, StepStatus, Verdict};
 use crate::id::{Digest, Fact, RunId, StepId, SystemName};
-use crate::machine::{Choice, Pace, Purpose, Resumption, Settings};
+use crate::machine::{Choice, Pace, Purpose, Resumption, SelfApproval, Settings};
 use crate::plan::{Plan, Procedure};
 use crate::report::story::{by_whom, cause_in_words};
 
@@ -403,12 +403,13 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     }
     let people = people(global, again.attest, again.confirm, &procedure)?;
     let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
+    let user = by_whom(&who);
     let claim = Claim {
         lock: String::new(),
         run: open.run.clone(),
         home: home.path().to_owned(),
         runbook: open.runbook.clone(),
-        user: by_whom(&who),
+        user: user.clone(),
     };
     let locks = Locks::take(&open.locks, &claim).map_err(|error| match error {
         LockError::Held(reason) => {
@@ -424,8 +425,16 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         id: open.run,
         procedure: Arc::new(procedure),
         plan: open.plan.ok_or_else(|| Failure::Internal("the run has no plan".to_owned()))?,
-        settings: Settings { pace: Pace::Straight, people, decided, purpose: again.purpose, rerun: reruns.first },
+        settings: Settings {
+            pace: Pace::Straight,
+            people,
+            decided,
+            purpose: again.purpose,
+            alone: SelfApproval::Allowed { user },
+            rerun: reruns.first,
+        },
         locks: open.locks,
+        overrides: Vec::new(),
         home,
         programs: Arc::default(),
         beginning: Beginning::Again(Box::new(open.state), resumption),

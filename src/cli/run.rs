@@ -18,7 +18,7 @@ use crate::history::clip::clip;
 use crate::history::event::{Cause, Event};
 use crate::history::state::Verdict;
 use crate::id::{Digest, RunId, StepId};
-use crate::machine::{Answers, Pace, People, Purpose, Settings, StopSignal};
+use crate::machine::{Answers, Pace, People, Purpose, SelfApproval, Settings, StopSignal};
 use crate::plan::Procedure;
 use crate::report::story::by_whom;
 use crate::terminal::prompt;
@@ -108,7 +108,7 @@ impl Run {
             run: id.clone(),
             home: home.path().to_owned(),
             runbook: runbook.clone(),
-            user,
+            user: user.clone(),
         };
         let locks = match Locks::take(&names, &claim) {
             Ok(locks) => locks,
@@ -130,8 +130,9 @@ impl Run {
             Ok(())
         };
         let pace = if self.step { Pace::StepByStep } else { Pace::Straight };
+        let alone = SelfApproval::Allowed { user };
         let (decided, purpose, rerun) = (BTreeMap::new(), Purpose::GoOn, Vec::new());
-        let settings = Settings { pace, people, decided, purpose, rerun };
+        let settings = Settings { pace, people, decided, purpose, alone, rerun };
         let procedure = Arc::new(procedure);
         let run = driver::Run {
             id,
@@ -139,6 +140,7 @@ impl Run {
             plan: digest,
             settings,
             locks: names,
+            overrides: Vec::new(),
             home,
             programs: Arc::new(programs),
             beginning: Beginning::New,
@@ -179,6 +181,9 @@ fn refuse(log: &mut Log, run: &RunId, runbook: &str, plan: &Digest, cause: Cause
     }
 }
 
+/// The exit code of a run that completed, and not as written.
+const WITH_DEVIATIONS: u8 = 13;
+
 /// Carries a run out, anew or again, says how it ended, and keeps or gives up what it claimed.
 pub(super) fn carry(
     global: &Global,
@@ -197,6 +202,7 @@ pub(super) fn carry(
     let outcome = outcome.map_err(|error| Failure::Internal(error.to_string()))?;
     say(&outcome.last_line);
     let code = match outcome.verdict {
+        Verdict::Completed if outcome.deviations > 0 => WITH_DEVIATIONS,
         Verdict::Completed | Verdict::Abandoned => 0,
         Verdict::Undone => 9,
         Verdict::Refused(cause) => cause.exit_code(),

@@ -23,6 +23,6 @@ pub const PERSON: &str = "E0709";
 pub const RULE: &str = "E0710";
 
 /// A key that is there and can sign nothing here.
-pub const WEAK_KEY: &str = "W0505";
+pub const WEAK_KEY: &str = "W0701";
 /// A rule that cannot be met when certain persons operate.
 pub const NARROW: &str = "W0702";

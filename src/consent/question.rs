@@ -10,7 +10,7 @@ use super::keygen::Keygen;
 use super::operator::{Acting, NotAnOperator};
 use super::policy::{GlassRule, Need, OwnSignature, Policy, Quota, Subject};
 use super::signature::{Accepted, Namespace, Rejected, Roster, verify};
-use crate::history::deviation::Deviation;
+use crate::history::deviation::DeviationKind;
 use crate::id::{Digest, GroupName, Person};
 
 /// The policies in force, the machine's own first. With none, nothing is asked for and every deviation is the operator's own.
@@ -198,7 +198,7 @@ impl Policies {
     /// nothing to say of deviations of the whole run.
     pub fn override_needed(
         &self,
-        deviation: Deviation,
+        deviation: DeviationKind,
         step: &StepRule,
         subject: Subject<'_>,
         operator: &Operator,

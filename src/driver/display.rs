@@ -127,6 +127,11 @@ impl Display {
             | Event::WatchesArmed { .. }
             | Event::Answered { .. }
             | Event::Declined { .. }
+            | Event::OverrideAccepted(_)
+            | Event::OverrideRefused { .. }
+            | Event::StepSkipped { .. }
+            | Event::StepAccepted { .. }
+            | Event::WaivedFactSeen { .. }
             | Event::StepNotApplicable { .. }
             | Event::StepRetried { .. }
             | Event::RerunBegan { .. }

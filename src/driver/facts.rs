@@ -78,6 +78,16 @@ impl Facts {
         sight
     }
 
+    /// Looks at a fact with its watch armed, and watches it from then on, whatever was seen: it is waived.
+    pub fn observe(&self, fact: &Fact) -> Sight {
+        self.arm(fact);
+        let Some(watches) = &self.watches else { return look_once(&self.procedure, fact, Side::Before, &self.view) };
+        let sight = watches.look(fact, Side::Before);
+        self.held().insert(fact.clone());
+        watches.hold(fact);
+        sight
+    }
+
     /// These facts are not held any more.
     pub fn release(&self, facts: &[Fact]) {
         for fact in facts {

@@ -25,17 +25,30 @@ struct Inner {
     /// Whether the main process of what runs has not ended yet: only then its processes are the step's own.
     acting: Acting,
     tripped: BTreeSet<Fact>,
+    /// The facts whose break stops nothing, because they are waived.
+    observed: BTreeSet<Fact>,
 }
 
 impl Guard {
     /// A held fact broke: freezes what runs, at once. Returns how long that took, if something was running.
     pub fn trip(&self, fact: &Fact) -> Option<Duration> {
         let mut inner = self.lock();
+        if inner.observed.contains(fact) {
+            return None;
+        }
         inner.tripped.insert(fact.clone());
         let control = inner.running.as_ref()?;
         let begun = Instant::now();
         control.freeze();
         Some(begun.elapsed())
+    }
+
+    /// From now on the break of these facts, and of no others, stops nothing.
+    pub fn observe(&self, facts: &[Fact]) {
+        let mut inner = self.lock();
+        inner.observed = facts.iter().cloned().collect();
+        let Inner { tripped, observed, .. } = &mut *inner;
+        tripped.retain(|fact| !observed.contains(fact));
     }
 
     /// Starts a step unless a held fact broke in the meantime; nothing can break between that look and the start, because a

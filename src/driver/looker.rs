@@ -28,6 +28,8 @@ pub enum Job {
         requires: Vec<Fact>,
         /// Those of them whose hold begins here.
         hold: Vec<Fact>,
+        /// Those of them that are only watched.
+        observe: Vec<Fact>,
         /// Facts that let the step pass.
         ensures: Vec<Fact>,
     },
@@ -121,11 +123,17 @@ fn work(
             continue;
         }
         match job {
-            Job::Prepare { program, requires, hold, ensures } => {
+            Job::Prepare { program, requires, hold, observe, ensures } => {
                 // Before the facts are looked at, so that what was seen of them is fresh when the step starts.
                 let program = program.map(|wanted| wanted.find(programs).map(Box::new));
                 let look = |fact: &Fact| {
-                    if hold.contains(fact) { facts.establish(fact) } else { facts.look(fact, Side::Before) }
+                    if observe.contains(fact) {
+                        facts.observe(fact)
+                    } else if hold.contains(fact) {
+                        facts.establish(fact)
+                    } else {
+                        facts.look(fact, Side::Before)
+                    }
                 };
                 let requires = requires.iter().map(look).collect();
                 let ensures = ensures.iter().map(|fact| facts.look(fact, Side::Before)).collect();

@@ -132,6 +132,7 @@ impl State {
             | Event::StepEnded { way, .. }
             | Event::StepDone { way, .. }
             | Event::StepFailed { way, .. } => Some(*way),
+            Event::StepSkipped { .. } | Event::StepAccepted { .. } | Event::WaivedFactSeen { .. } => Some(Way::Forward),
             Event::StepAlready { .. } | Event::StepNotApplicable { .. } | Event::StepRetried { .. } => {
                 Some(if self.again.is_some() { Way::Again } else { Way::Forward })
             }
@@ -142,6 +143,8 @@ impl State {
             | Event::WatchesArmed { .. }
             | Event::Answered { .. }
             | Event::Declined { .. }
+            | Event::OverrideAccepted(_)
+            | Event::OverrideRefused { .. }
             | Event::RerunBegan { .. }
             | Event::RerunNotNeeded { .. }
             | Event::UndoBegan { .. }
@@ -165,8 +168,12 @@ impl State {
             | Event::RerunBegan { seen, .. }
             | Event::RerunNotNeeded { seen, .. }
             | Event::RunHalted { seen, .. } => seen,
-            Event::HoldBroken { sight, .. } => std::slice::from_ref(sight),
-            Event::LogCreated { .. }
+            Event::HoldBroken { sight, .. } | Event::WaivedFactSeen { sight, .. } => std::slice::from_ref(sight),
+            Event::OverrideAccepted(_)
+            | Event::OverrideRefused { .. }
+            | Event::StepSkipped { .. }
+            | Event::StepAccepted { .. }
+            | Event::LogCreated { .. }
             | Event::LogRepaired { .. }
             | Event::RunRefused { .. }
             | Event::RunOpened { .. }

@@ -1,13 +1,17 @@
-//! The ways of leaving a procedure. Each is allowed only by an override, and under a policy only if that names it.
+//! The ways of leaving a procedure, and the permission for one: an override. Each permits one deviation, of one step or fact,
+//! in one run, once.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A way of leaving the procedure.
+use crate::history::event::AnsweredBy;
+use crate::id::{Digest, Fact, StepId};
+
+/// The kinds of deviation, as policies name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Deviation {
+pub enum DeviationKind {
     /// Not doing a step.
     Skip,
     /// Doing one attempt of a step while a fact that it requires does not hold.
@@ -24,7 +28,7 @@ pub enum Deviation {
     StaleLock,
 }
 
-impl Deviation {
+impl DeviationKind {
     /// All of them, with the names that policies and messages use.
     pub const NAMES: [(&'static str, Self); 7] = [
         ("skip", Self::Skip),
@@ -50,21 +54,138 @@ impl Deviation {
     }
 }
 
-impl fmt::Display for Deviation {
+impl fmt::Display for DeviationKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
+/// One way of leaving the procedure: of this step, this fact.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Deviation {
+    /// This step is not done.
+    Skip {
+        /// The step.
+        step: StepId,
+    },
+    /// One attempt of this step may begin and run while this fact does not hold.
+    Waive {
+        /// The step.
+        step: StepId,
+        /// The fact.
+        fact: Fact,
+    },
+    /// This step failed, and the run goes on as if it were done.
+    AcceptFailed {
+        /// The step.
+        step: StepId,
+    },
+    /// Nobody saw how this step ended, and the run goes on as if it were done.
+    AcceptInDoubt {
+        /// The step.
+        step: StepId,
+    },
+    /// The run begins, or goes on, outside the change window or in a freeze.
+    OutsideWindow {},
+    /// The run is given up, as it stands.
+    Abandon {},
+    /// This lock is removed, although the run that holds it is gone.
+    StaleLock {
+        /// Its name.
+        lock: String,
+    },
+}
+
+impl Deviation {
+    /// Its kind.
+    pub fn kind(&self) -> DeviationKind {
+        match self {
+            Self::Skip { .. } => DeviationKind::Skip,
+            Self::Waive { .. } => DeviationKind::Waive,
+            Self::AcceptFailed { .. } => DeviationKind::AcceptFailed,
+            Self::AcceptInDoubt { .. } => DeviationKind::AcceptInDoubt,
+            Self::OutsideWindow {} => DeviationKind::OutsideWindow,
+            Self::Abandon {} => DeviationKind::Abandon,
+            Self::StaleLock { .. } => DeviationKind::StaleLock,
+        }
+    }
+
+    /// The step that it is about, if it is about one.
+    pub fn step(&self) -> Option<&StepId> {
+        match self {
+            Self::Skip { step }
+            | Self::Waive { step, .. }
+            | Self::AcceptFailed { step }
+            | Self::AcceptInDoubt { step } => Some(step),
+            Self::OutsideWindow {} | Self::Abandon {} | Self::StaleLock { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Deviation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Skip { step } => write!(f, "skip step `{step}`"),
+            Self::Waive { step, fact } => write!(f, "waive `{fact}` for one attempt of step `{step}`"),
+            Self::AcceptFailed { step } => write!(f, "accept step `{step}`, which failed, as done"),
+            Self::AcceptInDoubt { step } => write!(f, "accept step `{step}`, which is in doubt, as done"),
+            Self::OutsideWindow {} => write!(f, "run outside the change window or in a freeze"),
+            Self::Abandon {} => write!(f, "abandon the run"),
+            Self::StaleLock { lock } => write!(f, "remove the lock `{lock}`"),
+        }
+    }
+}
+
+/// Permission for one deviation, as it was accepted: on somebody's word, with a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// What it permits, once.
+    pub deviation: Deviation,
+    /// Why, in the words of who asked.
+    pub reason: String,
+    /// Who asked for it: the user, as the log names them.
+    pub asked_by: String,
+    /// SHA-256 of the request's bytes; none where it stands in the plan, or was asked for at the terminal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Digest>,
+    /// Set where no policy asks for signatures and the operator decided alone: how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_approved: Option<AnsweredBy>,
+    /// The persons who signed it, each with an entry `approval_accepted`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approved_by: Vec<String>,
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Deviation;
+    use super::{Deviation, DeviationKind};
 
     #[test]
-    fn a_deviation_has_one_name_in_policies_messages_and_entries() {
-        for (name, deviation) in Deviation::NAMES {
-            assert_eq!(deviation.as_str(), name);
-            assert_eq!(serde_json::to_string(&deviation).unwrap(), format!("\"{name}\""));
+    fn a_kind_has_one_name_in_policies_messages_and_entries() {
+        for (name, kind) in DeviationKind::NAMES {
+            assert_eq!(kind.as_str(), name);
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{name}\""));
+        }
+    }
+
+    #[test]
+    fn a_deviation_is_written_by_the_name_of_its_kind() {
+        let step = || "change".parse().unwrap();
+        let all = [
+            Deviation::Skip { step: step() },
+            Deviation::Waive { step: step(), fact: "monit stopped".parse().unwrap() },
+            Deviation::AcceptFailed { step: step() },
+            Deviation::AcceptInDoubt { step: step() },
+            Deviation::OutsideWindow {},
+            Deviation::Abandon {},
+            Deviation::StaleLock { lock: "db".to_owned() },
+        ];
+        for deviation in all {
+            let written = serde_json::to_string(&deviation).unwrap();
+            assert!(written.starts_with(&format!("{{\"{}\":{{", deviation.kind())), "{written}");
+            assert_eq!(serde_json::from_str::<Deviation>(&written).unwrap(), deviation);
         }
     }
 }

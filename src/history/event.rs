@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::history::deviation::{Deviation, Override};
 use crate::id::{Digest, Fact, Fingerprint, StepId};
 
 /// What a probe says of a fact.
@@ -281,6 +282,9 @@ pub enum Event {
         /// What was seen of each required fact.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         requires: Vec<Sight>,
+        /// The facts that need not hold for this attempt, by an override each. They are watched all the same.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        waived: Vec<Fact>,
     },
     /// The action of a step ended, one way or another.
     StepEnded {
@@ -349,6 +353,41 @@ pub enum Event {
         expression: String,
         /// The values it was evaluated with.
         values: BTreeMap<String, String>,
+    },
+    /// Permission for a deviation was accepted. It is used by the event that makes the deviation.
+    OverrideAccepted(Override),
+    /// Permission for a deviation was asked for and refused: nothing of it was done.
+    OverrideRefused {
+        /// What was asked for.
+        deviation: Deviation,
+        /// Why it was asked for, in the words of who asked.
+        reason: String,
+        /// Who asked for it: the user, as the log names them.
+        asked_by: String,
+        /// SHA-256 of the request's bytes, where there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<Digest>,
+        /// Why it was refused, in words.
+        why: String,
+    },
+    /// A step was not done, by an override. What it ensures is not taken as true.
+    StepSkipped {
+        /// The step.
+        step: StepId,
+    },
+    /// A step that failed or is in doubt counts as done, by an override. What it ensures is not taken as true.
+    StepAccepted {
+        /// The step.
+        step: StepId,
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// What a waived fact showed while the step ran.
+    WaivedFactSeen {
+        /// The step.
+        step: StepId,
+        /// What was seen.
+        sight: Sight,
     },
     /// A step that failed, or is in doubt, is attempted again from its start.
     StepRetried {
@@ -472,6 +511,15 @@ pub enum Event {
         /// How many were not applicable.
         #[serde(default, skip_serializing_if = "is_none")]
         not_applicable: usize,
+        /// How many were skipped by an override.
+        #[serde(default, skip_serializing_if = "is_none")]
+        skipped: usize,
+        /// How many did not end well and were accepted by an override.
+        #[serde(default, skip_serializing_if = "is_none")]
+        accepted: usize,
+        /// How many deviations were made by override, of whatever kind. None: everything was done as written.
+        #[serde(default, skip_serializing_if = "is_none")]
+        deviations: usize,
         /// How long the run took, in microseconds.
         micros: u64,
     },

@@ -6,4 +6,5 @@ pub mod clip;
 pub mod deviation;
 pub mod entry;
 pub mod event;
+pub mod overrides;
 pub mod state;

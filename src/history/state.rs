@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::again::Again;
 use crate::history::event::{Cause, Ending, Event, Question, Way};
+use crate::history::overrides::Overrides;
 use crate::id::{Digest, Fact, Fingerprint, StepId};
 
 /// The state of one run.
@@ -39,6 +40,8 @@ pub struct State {
     pub broken: BTreeSet<Fact>,
     /// Whether the run was taken up again and nothing of it was done since, but for steps that were run again.
     pub resumed: Resumed,
+    /// The permissions to leave the procedure, and what was made of them.
+    pub overrides: Overrides,
 }
 
 /// Whether a run was just taken up again.
@@ -133,6 +136,10 @@ pub enum StepStatus {
     Failed,
     /// It was stopped in the middle: nobody knows how far it came.
     InDoubt,
+    /// It was not done, by an override.
+    Skipped,
+    /// It did not end well and counts as done, by an override.
+    Accepted,
 }
 
 /// Why nothing more may start.
@@ -199,7 +206,7 @@ impl State {
                 self.stopping.get_or_insert(Stopping::Declined);
                 Ok(())
             }
-            Event::StepIntended { step, attempt, .. } => self.intend(step, *attempt),
+            Event::StepIntended { step, attempt, waived, .. } => self.intend(step, *attempt, waived),
             Event::StepEnded { step, attempt, ending, .. } => self.end_action(step, *attempt, ending),
             Event::StepDone { step, attempt, replaced, .. } => {
                 let Phase::Verifying { step: at } = self.phase else {
@@ -245,6 +252,11 @@ impl State {
                 }
                 _ => refuse(format!("step `{step}` is attempted again, but it had not failed")),
             },
+            Event::OverrideAccepted(_)
+            | Event::StepSkipped { .. }
+            | Event::StepAccepted { .. }
+            | Event::WaivedFactSeen { .. } => self.apply_override(event),
+            Event::OverrideRefused { .. } => Ok(()),
             Event::RerunBegan { step, seen, .. } => self.begin_rerun(step, seen),
             Event::RerunNotNeeded { step, seen } => self.pass_over_rerun(step, seen),
             Event::UndoBegan { steps, .. } => match self.phase {
@@ -312,12 +324,18 @@ impl State {
             Event::RunCompleted { .. } if self.again.is_some() => {
                 refuse("a run completed while a step was being run again")
             }
-            Event::RunCompleted { .. } => match self.phase {
-                Phase::Ready { next } if next == self.total && self.stopping != Some(Stopping::HoldBroken) => {
+            Event::RunCompleted { deviations, .. } => match self.phase {
+                Phase::Ready { next }
+                    if next == self.total
+                        && self.stopping != Some(Stopping::HoldBroken)
+                        && *deviations == self.overrides.used.len() =>
+                {
                     self.phase = Phase::Over(Verdict::Completed);
                     Ok(())
                 }
-                _ => refuse("a run completed with a step that had not ended well, or with a broken hold"),
+                _ => refuse(
+                    "a run completed with a step that had not ended well, with a broken hold, or with deviations that it does not tell",
+                ),
             },
         }
     }
@@ -357,6 +375,7 @@ impl State {
         self.stand_again();
         self.wanted.clear();
         self.settled.clear();
+        self.overrides.lapse();
         self.resumed = Resumed::JustNow;
         Ok(())
     }
@@ -366,9 +385,11 @@ impl State {
         self.answered = Answered::default();
         self.phase = match self.steps.last_mut() {
             Some(last) => match last.status {
-                StepStatus::Done | StepStatus::Already | StepStatus::NotApplicable => {
-                    Phase::Ready { next: self.steps.len() }
-                }
+                StepStatus::Done
+                | StepStatus::Already
+                | StepStatus::NotApplicable
+                | StepStatus::Skipped
+                | StepStatus::Accepted => Phase::Ready { next: self.steps.len() },
                 StepStatus::Failed => Phase::Failed { step: self.steps.len() - 1 },
                 StepStatus::Open | StepStatus::InDoubt => {
                     last.status = StepStatus::InDoubt;
@@ -454,12 +475,13 @@ impl State {
         }
     }
 
-    fn intend(&mut self, step: &StepId, attempt: u32) -> Result<(), IllegalEvent> {
+    fn intend(&mut self, step: &StepId, attempt: u32, waived: &[Fact]) -> Result<(), IllegalEvent> {
         let at = self.next_is(step)?;
         self.may_go_on(step)?;
         if attempt != self.attempts(at) + 1 {
             return refuse(format!("attempt {attempt} of step `{step}` does not follow attempt {}", self.attempts(at)));
         }
+        self.overrides.may_begin(step, waived)?;
         match self.steps.get_mut(at) {
             Some(state) if state.id == *step => {
                 state.attempts = attempt;
@@ -473,6 +495,7 @@ impl State {
                 replaced: BTreeMap::new(),
             }),
         }
+        self.overrides.begin(step, waived);
         self.resumed = Resumed::No;
         self.phase = Phase::Acting { step: at };
         Ok(())
@@ -500,7 +523,7 @@ impl State {
     }
 
     /// Makes room for a step that ends without an attempt; one that was attempted before keeps its count.
-    fn reach(&mut self, at: usize, step: &StepId) {
+    pub(super) fn reach(&mut self, at: usize, step: &StepId) {
         if self.steps.len() == at {
             self.steps.push(StepState {
                 id: step.clone(),
@@ -511,13 +534,14 @@ impl State {
         }
     }
 
-    fn settle(&mut self, at: usize, status: StepStatus) {
+    pub(super) fn settle(&mut self, at: usize, status: StepStatus) {
         self.steps[at].status = status;
         self.answered = Answered::default();
+        self.overrides.waived.clear();
         self.phase = Phase::Ready { next: at + 1 };
     }
 
-    fn next_is(&self, step: &StepId) -> Result<usize, IllegalEvent> {
+    pub(super) fn next_is(&self, step: &StepId) -> Result<usize, IllegalEvent> {
         match self.phase {
             Phase::Ready { next } if next >= self.total => refuse(format!("step `{step}` after the last step")),
             Phase::Ready { next } => match self.order.as_ref().and_then(|order| order.get(next)) {
@@ -545,7 +569,7 @@ impl State {
         }
     }
 
-    fn same_attempt(&self, at: usize, step: &StepId, attempt: u32) -> Result<(), IllegalEvent> {
+    pub(super) fn same_attempt(&self, at: usize, step: &StepId, attempt: u32) -> Result<(), IllegalEvent> {
         let state = &self.steps[at];
         if state.id == *step && state.attempts == attempt {
             return Ok(());

@@ -7,6 +7,7 @@ use crate::history::event::{Cause, DecidedBy, Event, Sight, Verdict};
 use crate::history::state::{Phase, Resumed, StepStatus};
 use crate::id::Fact;
 use crate::machine::entries::announcements;
+use crate::machine::overrides::accepted;
 use crate::machine::{
     BackProcedure, Choice, Decision, Effect, Establish, Machine, Opening, People, Purpose, Resumption, Turn, rerun,
 };
@@ -22,6 +23,9 @@ impl Machine<'_> {
             taken_over: resumption.taken_over,
             ended: resumption.ended,
         }];
+        let mut stands = self.whole.clone();
+        stands.apply(&events[0]).expect("the command line takes up only a run that can be");
+        events.extend(accepted(self.forward, &stands, opening.overrides));
         events.extend(announcements(opening.watched));
         // What follows is decided on the state after that event.
         let mut state = self.whole.clone();
@@ -47,6 +51,9 @@ impl Machine<'_> {
             .is_some_and(|_| self.settings.decided.get(&self.procedure.steps()[0].id) == Some(&Choice::Retry));
         if self.settings.purpose == Purpose::TakeBack && !first_again {
             return self.go_back(DecidedBy::Person, "a person asked for it".to_owned());
+        }
+        if let Some(decision) = self.accept() {
+            return decision;
         }
         let facts = self.worth_a_look();
         if facts.is_empty() {

@@ -22,7 +22,7 @@ pub fn judge(question: Question, expect: Option<&str>, words: &str) -> Judgement
         Question::Confirm => expect.is_some_and(|expect| expect.trim() == words),
         Question::Manual => words == "done",
         Question::GoOn => words == "go",
-        Question::WhatNext => matches!(words, "retry" | "undo" | "halt"),
+        Question::WhatNext => matches!(words, "retry" | "undo" | "halt") || accepted_because(expect, words).is_some(),
         Question::RunAgain => matches!(words, "again" | "leave"),
     };
     if accepted {
@@ -32,6 +32,13 @@ pub fn judge(question: Question, expect: Option<&str>, words: &str) -> Judgement
     } else {
         Judgement::Unclear
     }
+}
+
+/// The reason in `accept STEP REASON`, if that is what was typed and may be: `expect` is the step.
+pub fn accepted_because<'a>(expect: Option<&str>, words: &'a str) -> Option<&'a str> {
+    let rest = words.trim().strip_prefix("accept ")?.trim_start();
+    let reason = rest.strip_prefix(expect?)?.strip_prefix([' ', '\t'])?.trim();
+    (!reason.is_empty()).then_some(reason)
 }
 
 /// What is to be typed, in words for the prompt.
@@ -57,6 +64,16 @@ mod tests {
             assert_eq!(judge(Question::Manual, None, reflex), Judgement::Unclear, "{reflex}");
             assert_eq!(judge(Question::GoOn, None, reflex), Judgement::Unclear, "{reflex}");
         }
+    }
+
+    #[test]
+    fn p05_a_step_is_accepted_only_by_its_id_and_with_a_reason() {
+        let judged = |words| judge(Question::WhatNext, Some("change"), words);
+        assert_eq!(judged("accept change looked at by hand"), Judgement::Accepted);
+        for words in ["accept", "accept change", "accept change  ", "accept chang it is fine", "accept changes fine"] {
+            assert_eq!(judged(words), Judgement::Unclear, "{words}");
+        }
+        assert_eq!(judge(Question::WhatNext, None, "accept change fine"), Judgement::Unclear, "not theirs to say");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::history::clip::clip;
 use crate::history::event::{AnsweredBy, Cause, DecidedBy, Ending, Event, Question};
 use crate::history::state::{Phase, StepStatus, Stopping};
-use crate::machine::answer::{Judgement, judge};
+use crate::machine::answer::{Judgement, accepted_because, judge};
 use crate::machine::steps::confirmation_of;
 use crate::machine::{Decision, Effect, Establish, Machine, Pace, Reply};
 use crate::plan::action_in_words;
@@ -24,8 +24,9 @@ impl Machine<'_> {
         let step = &self.procedure.steps()[at];
         let go_on_first = self.settings.pace == Pace::StepByStep && !self.state.answered.go_on;
         let confirm = confirmation_of(step);
+        let acceptable = self.may_be_accepted_alone().map(|_| step.id.as_str());
         let (question, ask, expect) = match (self.state.phase, &step.action) {
-            (Phase::Failed { .. }, _) => (Question::WhatNext, WHAT_NEXT.to_owned(), None),
+            (Phase::Failed { .. }, _) => (Question::WhatNext, self.what_next(step), acceptable),
             (Phase::Ready { .. }, action) if go_on_first => (Question::GoOn, action_in_words(action), None),
             (Phase::Ready { .. }, _) => match &confirm {
                 Some(confirm) if !self.state.answered.confirm => {
@@ -53,6 +54,10 @@ impl Machine<'_> {
         let event = Event::Answered { step: step_id, question, ask, answer, by: reply.by };
         let mut decision = match (question, reply.words.trim()) {
             (Question::Manual, _) => self.action_over(at, Ending::Attested, Duration::ZERO, None, Vec::new()),
+            (Question::WhatNext, words) if words.starts_with("accept") => {
+                let reason = accepted_because(expect, words).expect("only so is it an answer");
+                return self.accepted_alone(event, reason);
+            }
             (Question::WhatNext, "retry") => self.retry(at, DecidedBy::Person, Duration::ZERO),
             (Question::WhatNext, "undo") => {
                 self.go_back(DecidedBy::Person, format!("a person chose it after step `{}`", step.id))
@@ -93,7 +98,8 @@ impl Machine<'_> {
     }
 
     pub(super) fn ask_what_next(&self, step: &Step, reason: &str) -> Decision {
-        let mut decision = self.ask(step, Question::WhatNext, format!("{reason}. {WHAT_NEXT}"), None);
+        let expect = self.offers_acceptance(step).then(|| step.id.to_string());
+        let mut decision = self.ask(step, Question::WhatNext, format!("{reason}. {}", self.what_next(step)), expect);
         // What waits for the facts of the failed attempt is not waited for any more.
         decision.effects.insert(0, Effect::Withdraw);
         decision

@@ -23,6 +23,8 @@ pub enum Effect {
         requires: Vec<Fact>,
         /// Those of them whose hold begins here.
         hold: Vec<Fact>,
+        /// Those of them that are waived: they are watched, and a break of them stops nothing.
+        observe: Vec<Fact>,
         /// Facts whose being so already lets the step pass.
         ensures: Vec<Fact>,
     },

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::history::deviation::Override;
 use crate::history::event::{AnsweredBy, DecidedBy, Ending, Output, Program, Question, Sight, WatchedFact};
 use crate::id::{Digest, Fingerprint, StepId};
 #[cfg(doc)]
@@ -73,6 +74,8 @@ pub struct Opening {
     pub watched: Vec<WatchedFact>,
     /// What the run claims for itself alone.
     pub locks: Vec<String>,
+    /// The permissions to leave the procedure that were given for this opening, each seen to be valid.
+    pub overrides: Vec<Override>,
 }
 
 /// How a run is taken up again.
@@ -113,8 +116,22 @@ pub struct Settings {
     pub decided: BTreeMap<StepId, Choice>,
     /// What a run is taken up again for.
     pub purpose: Purpose,
+    /// Whether the operator may permit a deviation alone.
+    pub alone: SelfApproval,
     /// The steps that were done and are run again before anything else when a run is taken up, in the plan's order.
     pub rerun: Vec<StepId>,
+}
+
+/// Whether the operator may permit a deviation alone, with a reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SelfApproval {
+    /// Yes: no policy is in force.
+    Allowed {
+        /// Who it is, as the log names them.
+        user: String,
+    },
+    /// No: a policy says whose signatures it takes.
+    NotAllowed,
 }
 
 /// What is done about a step that failed or is in doubt.

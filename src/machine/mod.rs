@@ -13,6 +13,7 @@ mod effect;
 mod entries;
 mod held;
 mod input;
+pub mod overrides;
 pub mod programs;
 pub mod rerun;
 mod steps;
@@ -28,7 +29,8 @@ use crate::machine::rerun::once_more;
 use crate::plan::Procedure;
 pub use effect::{Decision, Effect, GRACE};
 pub use input::{
-    Answers, Break, Choice, Input, Opening, Pace, People, Purpose, Reply, Resumption, Settings, StopSignal, Turn,
+    Answers, Break, Choice, Input, Opening, Pace, People, Purpose, Reply, Resumption, SelfApproval, Settings,
+    StopSignal, Turn,
 };
 pub use way_back::{BackProcedure, way_back};
 

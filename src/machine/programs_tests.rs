@@ -7,7 +7,7 @@ use crate::history::event::{Interpreter, Program, Way};
 use crate::history::state::{State, StepState, StepStatus};
 use crate::id::{Digest, Fingerprint, StepId};
 use crate::plan::{Executes, Plan, ProgramFile, Programs, VERSION};
-use crate::runbook::model::{OnFailure, Runbook};
+use crate::runbook::model::{OnFailure, OverrideRule, Runbook};
 
 fn digest(of: &str) -> Digest {
     Digest::of(of.as_bytes())
@@ -62,6 +62,7 @@ fn plan() -> Plan {
             requires: Vec::new(),
             locks: Vec::new(),
             on_failure: OnFailure::Halt,
+            overrides: OverrideRule::Unsaid,
             steps: Vec::new(),
         },
     }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use crate::history::clip::clip;
 use crate::history::event::{Cause, Ending, Event, Output, Program, Question, Sight, Verdict};
-use crate::history::state::{Phase, Resumed, StepStatus};
+use crate::history::state::{Phase, StepStatus};
 use crate::id::{Fact, Fingerprint};
 use crate::machine::answer::{Judgement, judge};
 use crate::machine::entries::{announcements, bounded, micros};
+use crate::machine::overrides::accepted;
 use crate::machine::trouble::{setting_of, trouble_of};
 use crate::machine::{BackProcedure, Decision, Effect, Establish, Machine, Opening, Pace, People};
 use crate::plan::action_in_words;
@@ -41,8 +42,21 @@ impl Machine<'_> {
             watching: opening.watching,
             program: opening.program,
         }];
-        events.extend(announcements(opening.watched));
-        let mut decision = self.begin(0);
+        let watched = announcements(opening.watched);
+        if opening.overrides.is_empty() {
+            events.extend(watched);
+            let mut decision = self.begin(0);
+            events.append(&mut decision.events);
+            return Decision { events, effects: decision.effects };
+        }
+        events.extend(accepted(self.forward, self.whole, opening.overrides));
+        events.extend(watched);
+        // What follows is decided on the state after these events.
+        let mut state = self.whole.clone();
+        for event in &events {
+            state.apply(event).expect("a new run may be opened, with overrides");
+        }
+        let mut decision = self.on(&state, |machine| machine.begin(0));
         events.append(&mut decision.events);
         Decision { events, effects: decision.effects }
     }
@@ -77,11 +91,7 @@ impl Machine<'_> {
     /// The step with this index is next: look at its facts. A step that is not applicable is passed over with its reason; if
     /// none is left the run is complete.
     pub(super) fn begin(&self, next: usize) -> Decision {
-        let establish = match self.whole.resumed {
-            // After a halt nothing is held any more.
-            Resumed::JustNow => Establish::Everything,
-            Resumed::No => Establish::WhatBegins,
-        };
+        let establish = self.what_to_establish();
         self.begin_with(next, &establish)
     }
 
@@ -89,21 +99,39 @@ impl Machine<'_> {
         let steps = self.procedure.steps();
         let mut events = Vec::new();
         let mut next = next;
-        while let Some(when) = steps.get(next).filter(|step| !step.is_applicable()).and_then(|step| step.when.as_ref())
-        {
-            events.push(Event::StepNotApplicable {
-                step: steps[next].id.clone(),
-                expression: clip(&when.expression, 4096),
-                values: when.values.iter().map(|(name, value)| (name.clone(), clip(value, 1024))).collect(),
-            });
+        let mut establish = establish;
+        let mut over = Vec::new();
+        let mut skipped = 0;
+        while let Some(step) = steps.get(next) {
+            if let (false, Some(when)) = (step.is_applicable(), &step.when) {
+                events.push(Event::StepNotApplicable {
+                    step: step.id.clone(),
+                    expression: clip(&when.expression, 4096),
+                    values: when.values.iter().map(|(name, value)| (name.clone(), clip(value, 1024))).collect(),
+                });
+            } else if self.is_skipped(step) {
+                events.push(Event::StepSkipped { step: step.id.clone() });
+                skipped += 1;
+                // What it was to ensure is not held, and what was held for it is not needed any more.
+                establish = &Establish::Everything;
+                over.extend(self.over_after(next));
+            } else {
+                break;
+            }
             next += 1;
         }
+        let mut effects = Vec::new();
+        if !over.is_empty() {
+            effects.push(Effect::Release(over));
+        }
         let Some(step) = steps.get(next) else {
-            let mut decision = self.complete();
+            let mut decision = self.complete(skipped);
             events.append(&mut decision.events);
-            return Decision { events, effects: decision.effects };
+            effects.append(&mut decision.effects);
+            return Decision { events, effects };
         };
-        let hold = match establish {
+        let observe = self.waived_for(step);
+        let mut hold = match establish {
             Establish::Everything => self.holds_at(next),
             Establish::WhatBegins => self.holds_from(|from| match from {
                 HoldStart::Opening => next == 0,
@@ -112,25 +140,49 @@ impl Machine<'_> {
             }),
             Establish::Nothing => Vec::new(),
         };
+        if let Establish::WhatBegins = establish {
+            for fact in self.holds_found_at(next) {
+                if !hold.contains(&fact) {
+                    hold.push(fact);
+                }
+            }
+        }
         let ensures = match step.if_ensured {
             IfEnsured::Pass => step.ensures.clone(),
             IfEnsured::Run => Vec::new(),
         };
+        hold.retain(|fact| !observe.contains(fact));
         let mut requires = self.procedure.required_by(next);
         let also_held: Vec<Fact> = hold.iter().filter(|fact| !requires.contains(fact)).cloned().collect();
         requires.extend(also_held);
-        Decision { events, effects: vec![Effect::Prepare { step: next, requires, hold, ensures }] }
+        let also_waived: Vec<Fact> = observe.iter().filter(|fact| !requires.contains(fact)).cloned().collect();
+        requires.extend(also_waived);
+        effects.push(Effect::Prepare { step: next, requires, hold, observe, ensures });
+        Decision { events, effects }
     }
 
-    pub(super) fn complete(&self) -> Decision {
+    /// Everything is done; `skipped` steps were passed over just now.
+    pub(super) fn complete(&self, skipped: usize) -> Decision {
         if let Some(back) = self.back {
             return self.all_taken_back(back);
         }
         // The event of the last step is not folded in yet when this is asked; it counts as done here.
-        let already = self.state.steps.iter().filter(|step| step.status == StepStatus::Already).count();
+        let count = |status| self.state.steps.iter().filter(|step| step.status == status).count();
+        let already = count(StepStatus::Already);
+        let accepted = count(StepStatus::Accepted);
+        let deviations = self.state.overrides.used.len() + skipped;
+        let skipped = count(StepStatus::Skipped) + skipped;
         let not_applicable = self.procedure.steps().iter().filter(|step| !step.is_applicable()).count();
-        let done = self.procedure.steps().len() - already - not_applicable;
-        let completed = Event::RunCompleted { done, already, not_applicable, micros: micros(self.elapsed) };
+        let done = self.procedure.steps().len() - already - not_applicable - skipped - accepted;
+        let completed = Event::RunCompleted {
+            done,
+            already,
+            not_applicable,
+            skipped,
+            accepted,
+            deviations,
+            micros: micros(self.elapsed),
+        };
         Decision { events: vec![completed], effects: vec![Effect::Finish] }
     }
 
@@ -160,8 +212,9 @@ impl Machine<'_> {
         if self.state.stopping.is_some() {
             return Decision::default();
         }
-        if requires.iter().any(|sight| sight.verdict != Verdict::Holds) {
-            return self.requirement_missing(next, requires);
+        let waived = self.waived_for(step);
+        if requires.iter().any(|sight| sight.verdict != Verdict::Holds && !waived.contains(&sight.fact)) {
+            return self.requirement_missing(next, self.binding(step, requires));
         }
         if step.if_ensured == IfEnsured::Pass && ensures.iter().all(|sight| sight.verdict == Verdict::Holds) {
             let hold = self.holds_after(next);
@@ -206,6 +259,7 @@ impl Machine<'_> {
             action: clip(&action_in_words(&step.action), 8192),
             program,
             requires: bounded(requires),
+            waived: self.waived_for(step),
         };
         if let Some(reason) = trouble {
             let ending = Ending::NotStarted { reason: reason.clone() };
@@ -357,8 +411,7 @@ impl Machine<'_> {
         if self.again.is_some() {
             return self.rerun_over(event);
         }
-        let over: Vec<Fact> =
-            self.procedure.holds.iter().filter(|hold| hold.until == at).map(|hold| hold.fact.clone()).collect();
+        let over = self.over_after(at);
         let last = at + 1 == self.procedure.steps().len();
         let mut decision = if self.state.stopping.is_some() && !last {
             let reason = format!("asked to stop; step `{}` was finished first", self.procedure.steps()[at].id);

@@ -1,3 +1,4 @@
+mod overrides;
 mod reruns;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,15 +10,16 @@ use proptest::test_runner::TestCaseError;
 
 use super::{
     Answers, BackProcedure, Break, Decision, Effect, Input, Opening, Pace, People, Purpose, Reply, Resumption,
-    Settings, StopSignal, decide, rerun, way_back,
+    SelfApproval, Settings, StopSignal, decide, rerun, way_back,
 };
+use crate::history::deviation::{Deviation, Override};
 use crate::history::event::{AnsweredBy, Cause, Ending, Event, Question, Sight, Verdict, Way};
 use crate::history::state::{Phase, State, StepStatus, Verdict as RunVerdict};
 use crate::id::{Digest, Fact, StepId};
 use crate::plan::{Plan, Procedure, Programs, VERSION};
 use crate::runbook::model::{
-    Action, Confirm, FileProbe, IfEnsured, InDoubt, Leftovers, OnFailure, Presence, Probe, Retry, RunAction, Runbook,
-    Setting, State as SystemState, Step, System, Undo, WayBack,
+    Action, Confirm, FileProbe, IfEnsured, InDoubt, Leftovers, OnFailure, OverrideRule, Presence, Probe, Retry,
+    RunAction, Runbook, Setting, State as SystemState, Step, System, Undo, WayBack,
 };
 
 const FACTS: [&str; 4] = ["a up", "a down", "b up", "b down"];
@@ -53,6 +55,7 @@ fn runbook(requires: Vec<Fact>, steps: Vec<Step>) -> Runbook {
         requires,
         locks: Vec::new(),
         on_failure: OnFailure::Halt,
+        overrides: OverrideRule::Unsaid,
         steps,
     }
 }
@@ -101,7 +104,12 @@ fn step(id: &str, action: Action, requires: &[&str], ensures: &[&str]) -> Step {
         retry: None,
         when: None,
         in_doubt: InDoubt::Ask,
+        overrides: OverrideRule::Unsaid,
     }
+}
+
+fn id(text: &str) -> StepId {
+    text.parse().unwrap()
 }
 
 fn undo(action: Action, requires: &[&str], ensures: &[&str]) -> WayBack {
@@ -122,6 +130,7 @@ fn opening() -> Opening {
         program: "test".to_owned(),
         watched: Vec::new(),
         locks: Vec::new(),
+        overrides: Vec::new(),
     }
 }
 
@@ -151,6 +160,8 @@ struct Rehearsed {
     told: Option<Ending>,
     running: bool,
     finished: u32,
+    /// What the run is taken up with next.
+    overrides: Vec<Override>,
     /// The names of the attempts that were started.
     attempts: BTreeSet<(StepId, bool, u32)>,
 }
@@ -158,13 +169,15 @@ struct Rehearsed {
 impl Rehearsed {
     fn new(procedure: Procedure, pace: Pace, people: People) -> Self {
         let (decided, purpose, rerun) = (BTreeMap::new(), Purpose::GoOn, Vec::new());
-        let settings = Settings { pace, people, decided, purpose, rerun };
+        let alone = SelfApproval::Allowed { user: "amy".to_owned() };
+        let settings = Settings { pace, people, decided, purpose, alone, rerun };
         let order = procedure.steps().iter().map(|step| step.id.clone()).collect();
         let state = State { order: Some(order), ..State::default() };
         Self {
             procedure,
             back: None,
             settings,
+            overrides: Vec::new(),
             state,
             events: Vec::new(),
             open: Vec::new(),
@@ -233,7 +246,7 @@ impl Rehearsed {
     fn check_start(&mut self, at: usize) -> Result<(), TestCaseError> {
         let current = self.current();
         let id = &current.steps()[at].id;
-        let Some(Event::StepIntended { step, way, requires, attempt, .. }) = self.events.last() else {
+        let Some(Event::StepIntended { step, way, requires, attempt, waived, .. }) = self.events.last() else {
             return Err(TestCaseError::fail("a start without its announcement right before it"));
         };
         prop_assert_eq!(step, id);
@@ -245,8 +258,9 @@ impl Rehearsed {
             self.check_rerun(again.at)?;
         }
         for fact in current.required_by(at) {
+            let may_be_broken = waived.contains(&fact) && *way == Way::Forward;
             prop_assert!(
-                requires.iter().any(|sight| sight.fact == fact && sight.verdict == Verdict::Holds),
+                requires.iter().any(|s| s.fact == fact && (s.verdict == Verdict::Holds || may_be_broken)),
                 "`{}` was not seen to hold before `{}`",
                 fact,
                 id
@@ -258,6 +272,7 @@ impl Rehearsed {
                 Event::RunOpened { .. }
                 | Event::RunResumed { .. }
                 | Event::StepRetried { .. }
+                | Event::StepAccepted { .. }
                 | Event::RerunBegan { .. }
                 | Event::UndoBegan { .. } => break,
                 Event::HoldBroken { .. }
@@ -272,9 +287,12 @@ impl Rehearsed {
         }
         let again = self.state.again.as_ref().map(|again| &again.run);
         let state = again.or(self.state.back.as_deref()).unwrap_or(&self.state);
-        let ended_well = state.steps[..at]
-            .iter()
-            .all(|step| matches!(step.status, StepStatus::Done | StepStatus::Already | StepStatus::NotApplicable));
+        // P5: whatever else is left behind has an override of its own, accepted before and used once.
+        let ended_well = state.steps[..at].iter().all(|step| match step.status {
+            StepStatus::Done | StepStatus::Already | StepStatus::NotApplicable => true,
+            StepStatus::Skipped | StepStatus::Accepted => self.has_an_override(&step.id),
+            StepStatus::Open | StepStatus::Failed | StepStatus::InDoubt => false,
+        });
         prop_assert!(ended_well, "`{}` started before the steps in front of it had ended well", id);
         if self.back.is_some() && again.is_none() {
             let reached = self.state.steps.iter().find(|step| step.id == *id);
@@ -283,6 +301,27 @@ impl Rehearsed {
         prop_assert!(!self.running, "two steps at once");
         self.running = true;
         Ok(())
+    }
+
+    /// Whether there is an override for each deviation made of this step, accepted before it was made.
+    fn has_an_override(&self, step: &StepId) -> bool {
+        let accepted = |before: &[Event], of: &dyn Fn(&Deviation) -> bool| {
+            before
+                .iter()
+                .filter(|event| matches!(event, Event::OverrideAccepted(given) if of(&given.deviation)))
+                .count()
+        };
+        self.events.iter().enumerate().all(|(at, event)| match event {
+            Event::StepSkipped { step: skipped } if skipped == step => {
+                accepted(&self.events[..at], &|d| *d == Deviation::Skip { step: step.clone() }) > 0
+            }
+            Event::StepAccepted { step: taken, .. } if taken == step => {
+                let kinds =
+                    [Deviation::AcceptFailed { step: step.clone() }, Deviation::AcceptInDoubt { step: step.clone() }];
+                accepted(&self.events[..at], &|d| kinds.contains(d)) > 0
+            }
+            _ => true,
+        })
     }
 
     /// A step is run again only after it had ended well, because something that it ensures was seen not to hold since.
@@ -329,7 +368,8 @@ impl Rehearsed {
         }
         read.order.clone_from(&self.state.order);
         self.state = read;
-        self.feed(Input::Resume(opening(), Resumption { taken_over: None, ended: Vec::new() }))
+        let opening = Opening { overrides: std::mem::take(&mut self.overrides), ..opening() };
+        self.feed(Input::Resume(opening, Resumption { taken_over: None, ended: Vec::new() }))
     }
 
     fn is_over(&self) -> bool {

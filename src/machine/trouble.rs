@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::history::clip::clip;
 use crate::history::event::{Cause, DecidedBy, Ending, Event, Sight, Verdict};
+use crate::history::overrides::Holds;
 use crate::history::state::{Phase, Resumed, Stopping};
 use crate::machine::entries::{bounded, micros};
 use crate::machine::{Break, Decision, Effect, Machine, People, StopSignal};
@@ -42,6 +43,9 @@ impl Machine<'_> {
             && self.again.is_none()
             && self.back.is_none()
             && (self.whole.back.is_some() || matches!(self.state.phase, Phase::Failed { .. }));
+        if let Some(decision) = self.waived_broke(at, &broke) {
+            return decision;
+        }
         if nothing_is_held || !self.is_held(&broke.sight.fact, at) {
             return Decision::default();
         }
@@ -159,7 +163,8 @@ impl Machine<'_> {
             let halted = self.halt_event(Cause::UndoFailed, reason, Some(next), missing);
             return Decision { events: vec![halted], effects: vec![Effect::Finish] };
         }
-        if let (Some(sight), Resumed::No) = (was_held, self.whole.resumed) {
+        if let (Some(sight), Resumed::No, Holds::AsWritten) = (was_held, self.whole.resumed, self.state.overrides.holds)
+        {
             let broken = Event::HoldBroken {
                 sight,
                 step: None,

@@ -3,7 +3,7 @@
 use crate::history::state::State;
 use crate::id::StepId;
 use crate::plan::{Plan, Procedure};
-use crate::runbook::model::{IfEnsured, InDoubt, Runbook, Step, WayBack};
+use crate::runbook::model::{IfEnsured, InDoubt, OverrideRule, Runbook, Step, WayBack};
 
 /// The steps that are to be taken back now, the last first, as a procedure of their own: its steps are their undos.
 #[derive(Debug, Clone)]
@@ -49,6 +49,7 @@ pub fn way_back(forward: &Procedure, state: &State) -> BackProcedure {
                 retry: None,
                 when: None,
                 in_doubt: InDoubt::Ask,
+                overrides: OverrideRule::Unsaid,
             }),
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::diagnostic::escape::escape_line;
+use crate::history::deviation::Override;
 use crate::history::entry::{Entry, Who};
 use crate::history::event::{AnsweredBy, Cause, DecidedBy, Ending, Event, Sight, Verdict, Way};
 use crate::id::{Digest, Fingerprint, StepId};
@@ -63,8 +64,12 @@ impl Teller {
                     if answer.is_empty() { "no answer".to_owned() } else { format!("`{}`", escape_line(answer)) };
                 vec![format!("    ✗ `{step}`: a person did not agree ({said})")]
             }
-            Event::StepIntended { step, way, attempt, action, requires, .. } => {
-                intended(step, *way, *attempt, action, requires, procedure)
+            Event::StepIntended { step, way, attempt, action, requires, waived, .. } => {
+                let mut lines = intended(step, *way, *attempt, action, requires, procedure);
+                for fact in waived {
+                    lines.insert(1, format!("    ! `{fact}` is waived for this attempt"));
+                }
+                lines
             }
             Event::StepEnded { step, ending, output, leftovers, .. } => {
                 let mut lines = Vec::new();
@@ -117,6 +122,28 @@ impl Teller {
                     heading(step, procedure),
                     escape_line(expression),
                     escape_line(&values.join(", "))
+                )]
+            }
+            Event::OverrideAccepted(given) => vec![
+                format!(
+                    "! DEVIATION permitted, {}: {}",
+                    by_whose_word(given),
+                    escape_line(&given.deviation.to_string())
+                ),
+                format!("      {} asked for it: {}", escape_line(&given.asked_by), escape_line(&given.reason)),
+            ],
+            Event::OverrideRefused { deviation, reason, asked_by, why, .. } => vec![
+                format!("✗ a deviation was refused: {}: {}", escape_line(&deviation.to_string()), escape_line(why)),
+                format!("      {} asked for it: {}", escape_line(asked_by), escape_line(reason)),
+            ],
+            Event::StepSkipped { step } => vec![format!("{} SKIPPED, by override", heading(step, procedure))],
+            Event::StepAccepted { step, .. } => vec![format!("    ! `{step}` counts as done, by override")],
+            Event::WaivedFactSeen { sight, .. } => {
+                vec![format!(
+                    "    ! `{}`, which is waived, {}: {}",
+                    sight.fact,
+                    sight.verdict,
+                    escape_line(&sight.evidence)
                 )]
             }
             Event::StepRetried { step, by, pause_millis } => {
@@ -196,11 +223,22 @@ impl Teller {
             Event::RunHalted { cause, reason, .. } => {
                 vec![format!("halted ({}): {}", cause_in_words(*cause), escape_line(reason))]
             }
-            Event::RunCompleted { done, already, not_applicable, micros } => {
+            Event::RunCompleted { done, already, not_applicable, skipped, accepted, deviations, micros } => {
+                let skipped = if *skipped > 0 { format!(", {skipped} SKIPPED") } else { String::new() };
+                let accepted =
+                    if *accepted > 0 { format!(", {accepted} ACCEPTED as they stood") } else { String::new() };
+                let with = match deviations {
+                    0 => String::new(),
+                    1 => " with 1 DEVIATION".to_owned(),
+                    more => format!(" with {more} DEVIATIONS"),
+                };
                 let already = if *already > 0 { format!(", {already} already so") } else { String::new() };
                 let not =
                     if *not_applicable > 0 { format!(", {not_applicable} not applicable") } else { String::new() };
-                vec![format!("completed: {done} steps done{already}{not} in {}", exact(*micros))]
+                vec![format!(
+                    "completed{with}: {done} steps done{already}{not}{skipped}{accepted} in {}",
+                    exact(*micros)
+                )]
             }
         }
     }
@@ -257,6 +295,13 @@ fn sight_line(sight: &Sight) -> String {
         Verdict::Broken | Verdict::Unknown => "✗",
     };
     format!("      {mark} `{}` {}: {}", sight.fact, sight.verdict, escape_line(&sight.evidence))
+}
+
+fn by_whose_word(given: &Override) -> String {
+    match given.self_approved {
+        Some(_) => "SELF-APPROVED".to_owned(),
+        None => format!("signed by {}", escape_line(&given.approved_by.join(", "))),
+    }
 }
 
 fn on_whose_word(by: DecidedBy) -> &'static str {

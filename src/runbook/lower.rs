@@ -2,6 +2,7 @@
 //! proof of the order gets the places of the facts.
 
 mod action;
+mod overrides;
 mod probes;
 mod steps;
 mod systems;
@@ -10,7 +11,7 @@ mod way_back;
 use std::collections::BTreeMap;
 
 use super::kinds::Library;
-use super::model::{OnFailure, Runbook, Step};
+use super::model::{OnFailure, OverrideRule, Runbook, Step};
 use super::read::{Certainty, Fields, Keys, Reader, Templating};
 use super::{code, params};
 use crate::diagnostic::escape::is_unfit;
@@ -24,8 +25,20 @@ pub(super) use systems::{SystemTable, own_states};
 /// The keys of a runbook.
 pub(super) const RUNBOOK: Keys = Keys {
     of: "a runbook",
-    known: &["interlock", "name", "title", "labels", "params", "systems", "locks", "requires", "on_failure", "steps"],
-    later: &["override", "transcript"],
+    known: &[
+        "interlock",
+        "name",
+        "title",
+        "labels",
+        "params",
+        "systems",
+        "locks",
+        "requires",
+        "on_failure",
+        "override",
+        "steps",
+    ],
+    later: &["transcript"],
 };
 
 /// How many labels there may be, and how long each.
@@ -75,12 +88,13 @@ pub(super) fn runbook(
     let on_failure = fields
         .get("on_failure")
         .map_or(OnFailure::Halt, |node| reader.choice(node, &[("halt", OnFailure::Halt), ("undo", OnFailure::Undo)]));
+    let overrides = fields.get("override").map_or(OverrideRule::Unsaid, |node| overrides::rule(reader, node));
     let (steps, step_places) = match reader.required(fields, "steps", "a runbook") {
         Some(node) => steps::lower(reader, node, &table, scripts),
         None => (Vec::new(), Vec::new()),
     };
     let systems = table.into_systems();
-    let runbook = Runbook { name, title, labels, systems, requires, locks, on_failure, steps };
+    let runbook = Runbook { name, title, labels, systems, requires, locks, on_failure, overrides, steps };
     (runbook, Places { requires: requires_places, steps: step_places })
 }
 

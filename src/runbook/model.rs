@@ -35,6 +35,9 @@ pub struct Runbook {
     /// What happens when a step fails and nobody decides.
     #[serde(default, skip_serializing_if = "OnFailure::is_default")]
     pub on_failure: OnFailure,
+    /// Who may permit a deviation of any step that does not say it itself, or of the run.
+    #[serde(default, rename = "override", skip_serializing_if = "OverrideRule::is_unsaid")]
+    pub overrides: OverrideRule,
     /// What is done, in order. Blocks are laid out flat.
     pub steps: Vec<Step>,
 }
@@ -335,6 +338,35 @@ pub struct Step {
     /// What is done about it when it was in flight as the run died.
     #[serde(default, skip_serializing_if = "InDoubt::is_default")]
     pub in_doubt: InDoubt,
+    /// Who may permit a deviation of it.
+    #[serde(default, rename = "override", skip_serializing_if = "OverrideRule::is_unsaid")]
+    pub overrides: OverrideRule,
+}
+
+/// Who may permit that a step, or the runbook, is left. It adds to what the policy asks for, and never takes from it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OverrideRule {
+    /// It does not say.
+    #[default]
+    Unsaid,
+    /// Nobody.
+    Never,
+    /// These as well.
+    Needs {
+        /// How many; none for all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        need: Option<usize>,
+        /// Of which group of the policy.
+        of: String,
+    },
+}
+
+impl OverrideRule {
+    /// Whether it says nothing.
+    pub fn is_unsaid(&self) -> bool {
+        *self == Self::Unsaid
+    }
 }
 
 /// How a step is taken back.

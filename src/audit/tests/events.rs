@@ -2,6 +2,7 @@
 
 use super::common::{open, run_id, scratch};
 use crate::audit::{Draft, read, verify};
+use crate::history::deviation::{Deviation, Override};
 use crate::history::event::{
     AnsweredBy, Cause, DecidedBy, Ending, Event, Interpreter, Output, Program, Question, Sight, Verdict, WatchedFact,
     Way,
@@ -14,6 +15,17 @@ fn digest() -> Digest {
 
 fn step() -> StepId {
     "stop-monit".parse().unwrap()
+}
+
+fn given() -> Override {
+    Override {
+        deviation: Deviation::Skip { step: "change".parse().unwrap() },
+        reason: "because of \u{1b}".to_owned(),
+        asked_by: "amy".to_owned(),
+        request: Some(digest()),
+        self_approved: Some(AnsweredBy::Terminal),
+        approved_by: vec!["bea@example.org".to_owned()],
+    }
 }
 
 fn sight() -> Sight {
@@ -54,7 +66,15 @@ fn all() -> Vec<Event> {
         Event::WatchesArmed { facts: vec![watched] },
         Event::Answered { step: step(), question, ask: ask.clone(), answer: answer.clone(), by },
         Event::Declined { step: step(), question, ask, answer, by: AnsweredBy::CommandLine },
-        Event::StepIntended { step: step(), way, attempt, action: text(), program, requires: vec![sight()] },
+        Event::StepIntended {
+            step: step(),
+            way,
+            attempt,
+            action: text(),
+            program,
+            requires: vec![sight()],
+            waived: vec![sight().fact],
+        },
         Event::StepDone {
             step: step(),
             way,
@@ -74,12 +94,23 @@ fn all() -> Vec<Event> {
         },
         Event::SignalReceived { signal: text(), step: Some(step()) },
         Event::RunHalted { cause: Cause::StepFailed, reason: text(), step: Some(step()), seen: vec![sight()] },
-        Event::RunCompleted { done: 1, already: 2, not_applicable: 3, micros },
+        Event::RunCompleted { done: 1, already: 2, not_applicable: 3, skipped: 4, accepted: 5, deviations: 6, micros },
         Event::SecretAsked { name: text(), command: vec![text()] },
         Event::StepNotApplicable { step: step(), expression: text(), values: [(text(), text())].into() },
         Event::StepRetried { step: step(), by: DecidedBy::Rule, pause_millis: 1 },
         Event::RerunBegan { step: step(), by, seen: vec![sight()] },
         Event::RerunNotNeeded { step: step(), seen: vec![sight()] },
+        Event::OverrideAccepted(given()),
+        Event::OverrideRefused {
+            deviation: Deviation::Waive { step: step(), fact: sight().fact },
+            reason: text(),
+            asked_by: text(),
+            request: Some(digest()),
+            why: text(),
+        },
+        Event::StepSkipped { step: step() },
+        Event::StepAccepted { step: step(), attempt },
+        Event::WaivedFactSeen { step: step(), sight: sight() },
         Event::UndoBegan { by: DecidedBy::Person, reason: text(), steps: 1, kept: 2 },
         Event::RunResumed {
             containment: text(),
@@ -142,10 +173,15 @@ fn kind(event: &Event) -> usize {
         Event::RunAbandoned { .. } => 22,
         Event::RerunBegan { .. } => 23,
         Event::RerunNotNeeded { .. } => 24,
+        Event::OverrideAccepted(_) => 25,
+        Event::OverrideRefused { .. } => 26,
+        Event::StepSkipped { .. } => 27,
+        Event::StepAccepted { .. } => 28,
+        Event::WaivedFactSeen { .. } => 29,
     }
 }
 
-const KINDS: usize = 25;
+const KINDS: usize = 30;
 
 #[test]
 fn there_is_a_sample_of_each_event() {

@@ -13,7 +13,7 @@ use super::pattern;
 use super::revoked::Revoked;
 use super::signers::Signers;
 use crate::diagnostic::{Diagnostic, Source};
-use crate::history::deviation::Deviation;
+use crate::history::deviation::DeviationKind;
 use crate::id::{Digest, GroupName, Person};
 
 /// Where the machine's own policy lies. It always applies where it is there; another can only add to it.
@@ -50,7 +50,7 @@ pub struct Policy {
     /// Which deviations are possible, with whose permission.
     pub overrides: Vec<OverrideRule>,
     /// Deviations that are never possible.
-    pub forbidden: BTreeSet<Deviation>,
+    pub forbidden: BTreeSet<DeviationKind>,
     /// When runs may go on.
     pub windows: Vec<WindowRule>,
     /// When none may.
@@ -125,7 +125,7 @@ pub struct ApprovalRule {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OverrideRule {
     /// Which deviations.
-    pub deviations: BTreeSet<Deviation>,
+    pub deviations: BTreeSet<DeviationKind>,
     /// In which runs.
     pub subject: Match,
     /// Which signatures.

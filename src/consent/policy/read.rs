@@ -11,7 +11,7 @@ use crate::consent::key::Fingerprint;
 use crate::consent::revoked::Revoked;
 use crate::consent::signers::{Role, Signers};
 use crate::diagnostic::{Diagnostic, Problems, Source, Span, quoted, suggest};
-use crate::history::deviation::Deviation;
+use crate::history::deviation::DeviationKind;
 use crate::id::{Digest, GroupName, Person};
 use crate::yaml::code::TWICE;
 use crate::yaml::read::{self, Fields, Keys, Literal, whole_number};
@@ -368,7 +368,7 @@ fn limits(reader: &mut Reader<'_>, node: &Node<'_>) -> Limits {
 fn contradictions(
     reader: &mut Reader<'_>,
     fields: &Fields<'_>,
-    forbidden: &[Placed<Deviation>],
+    forbidden: &[Placed<DeviationKind>],
     overrides: &[super::OverrideRule],
 ) {
     for (deviation, span) in forbidden {

@@ -7,7 +7,7 @@ use super::read::{Placed, Reader, subject};
 use super::{APPROVAL_VALID_FOR, ApprovalRule, GlassRule, Need, OVERRIDE_VALID_FOR, OverrideRule, OwnSignature, Quota};
 use crate::consent::code;
 use crate::diagnostic::{Diagnostic, Span, quoted, suggest};
-use crate::history::deviation::Deviation;
+use crate::history::deviation::DeviationKind;
 use crate::id::{GroupName, Person};
 use crate::yaml::code::TWICE;
 use crate::yaml::read::{Fields, Keys, absolute_path, whole_number};
@@ -196,11 +196,11 @@ fn need(text: &str) -> Result<Need, String> {
 }
 
 /// A list of deviations, each once.
-pub(super) fn deviations(reader: &mut Reader<'_>, node: &Node<'_>) -> Vec<Placed<Deviation>> {
-    let mut found: Vec<Placed<Deviation>> = Vec::new();
+pub(super) fn deviations(reader: &mut Reader<'_>, node: &Node<'_>) -> Vec<Placed<DeviationKind>> {
+    let mut found: Vec<Placed<DeviationKind>> = Vec::new();
     let items = reader.list(node, "a list of deviations, such as `[skip, waive]`").unwrap_or_default();
     for item in items {
-        let Some(deviation) = reader.choice(item, &Deviation::NAMES) else { continue };
+        let Some(deviation) = reader.choice(item, &DeviationKind::NAMES) else { continue };
         if let Some((_, first)) = found.iter().find(|(other, _)| *other == deviation) {
             let diagnostic = Diagnostic::error(TWICE, format!("`{deviation}` stands in the list twice"));
             reader.report(diagnostic.at(item.span, "the second").related(*first, "the first"));

@@ -160,7 +160,7 @@ fn a_key_that_cannot_sign_is_a_warning_and_a_file_of_such_is_refused() {
         Signers::read(Source::new("signers", format!("amy {dss}\nbea {KEY}\n"))).expect("one key may sign");
     assert_eq!(signers.lines.len(), 1);
     assert_snapshot!(render_all(&warnings, &signers.source, Colour::Never), @"
-    warning[W0505]: this key can sign nothing here: keys of the kind `ssh-dss` may not sign here
+    warning[W0701]: this key can sign nothing here: keys of the kind `ssh-dss` may not sign here
      --> signers:1:13
       |
     1 | amy ssh-dss AAAAB3NzaC1kc3MAAAAA
@@ -169,7 +169,7 @@ fn a_key_that_cannot_sign_is_a_warning_and_a_file_of_such_is_refused() {
       = help: use Ed25519, a hardware key, ECDSA, or RSA of at least 3072 bits
     ");
     assert_snapshot!(refused(&format!("amy {dss}\n# nothing else\n")), @"
-    warning[W0505]: this key can sign nothing here: keys of the kind `ssh-dss` may not sign here
+    warning[W0701]: this key can sign nothing here: keys of the kind `ssh-dss` may not sign here
      --> signers:1:13
       |
     1 | amy ssh-dss AAAAB3NzaC1kc3MAAAAA

@@ -1,7 +1,7 @@
 //! docs/policy.md says what the program does.
 
 use super::policies::{read_with, shown};
-use crate::history::deviation::Deviation;
+use crate::history::deviation::DeviationKind;
 
 const PAGE: &str = include_str!("../../../docs/policy.md");
 
@@ -13,7 +13,7 @@ fn the_page_lists_every_code_key_and_deviation_and_its_example_passes() {
     for code in &codes {
         assert_eq!(PAGE.matches(&format!("| {code} |")).count(), 1, "{code}");
     }
-    for (name, _) in Deviation::NAMES {
+    for (name, _) in DeviationKind::NAMES {
         assert!(PAGE.contains(&format!("| `{name}` |")), "{name}");
     }
     for list in [

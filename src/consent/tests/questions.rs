@@ -11,7 +11,7 @@ use crate::consent::policy::{Need, Subject};
 use crate::consent::question::{Counted, Glass, Operator, Permission, Policies, Quorum, Requirement, StepRule, quorum};
 use crate::consent::signature::{Accepted, Namespace};
 use crate::consent::sshsig::Presence;
-use crate::history::deviation::Deviation;
+use crate::history::deviation::DeviationKind;
 use crate::history::entry::Who;
 use crate::id::Digest;
 
@@ -230,7 +230,7 @@ fn an_approval_counts_from_when_its_plan_was_made_and_not_from_its_end_on() {
     }
 }
 
-fn permission(policies: &Policies, deviation: Deviation, step: &StepRule) -> Permission {
+fn permission(policies: &Policies, deviation: DeviationKind, step: &StepRule) -> Permission {
     let amy = operator(policies, "amy");
     about(&[("env", "production")], |subject| policies.override_needed(deviation, step, subject, &amy))
 }
@@ -258,29 +258,29 @@ fn a_deviation_is_possible_only_if_every_policy_names_it_and_none_forbids_it() {
 forbid: [stale_lock]
 ";
     let one = policies(rules);
-    assert_eq!(allowed(permission(&one, Deviation::Waive, &StepRule::Unsaid)).len(), 1);
-    let skip = allowed(permission(&one, Deviation::Skip, &StepRule::Unsaid));
+    assert_eq!(allowed(permission(&one, DeviationKind::Waive, &StepRule::Unsaid)).len(), 1);
+    let skip = allowed(permission(&one, DeviationKind::Skip, &StepRule::Unsaid));
     assert_eq!(
         skip.iter().map(|needed| (needed.needed, needed.namespace)).collect::<Vec<_>>(),
         [(1, Namespace::Override), (2, Namespace::Override)]
     );
     assert_eq!(
-        forbidden(permission(&one, Deviation::Abandon, &StepRule::Unsaid)),
+        forbidden(permission(&one, DeviationKind::Abandon, &StepRule::Unsaid)),
         "no rule of /etc/interlock/policy.yaml allows `abandon` for `restart`"
     );
     assert_eq!(
-        forbidden(permission(&one, Deviation::StaleLock, &StepRule::Unsaid)),
+        forbidden(permission(&one, DeviationKind::StaleLock, &StepRule::Unsaid)),
         "/etc/interlock/policy.yaml forbids every `stale_lock`"
     );
     // A second policy can only take away.
     let both =
         Policies::new(vec![accepted(rules), accepted("overrides: [{deviations: [waive], need: 1, of: core}]\n")]);
-    assert_eq!(allowed(permission(&both, Deviation::Waive, &StepRule::Unsaid)).len(), 2);
-    forbidden(permission(&both, Deviation::Skip, &StepRule::Unsaid));
+    assert_eq!(allowed(permission(&both, DeviationKind::Waive, &StepRule::Unsaid)).len(), 2);
+    forbidden(permission(&both, DeviationKind::Skip, &StepRule::Unsaid));
     let forbidding = Policies::new(vec![accepted(rules), accepted("forbid: [waive]\n")]);
-    forbidden(permission(&forbidding, Deviation::Waive, &StepRule::Unsaid));
+    forbidden(permission(&forbidding, DeviationKind::Waive, &StepRule::Unsaid));
     // Without any policy it is the operator's own decision.
-    assert_eq!(allowed(permission(&Policies::default(), Deviation::Skip, &StepRule::Unsaid)), []);
+    assert_eq!(allowed(permission(&Policies::default(), DeviationKind::Skip, &StepRule::Unsaid)), []);
 }
 
 #[test]
@@ -289,12 +289,12 @@ fn a_runbook_can_ask_for_more_and_never_for_less() {
     let one = policies(rules);
     for policies in [&one, &Policies::default()] {
         assert_eq!(
-            forbidden(permission(policies, Deviation::Skip, &StepRule::Never)),
+            forbidden(permission(policies, DeviationKind::Skip, &StepRule::Never)),
             "the runbook says `override: never`, so no `skip` is possible"
         );
     }
     let of_ops = StepRule::Needs { need: Need::All, of: "ops".parse().unwrap() };
-    let needed = allowed(permission(&one, Deviation::Skip, &of_ops));
+    let needed = allowed(permission(&one, DeviationKind::Skip, &of_ops));
     assert_eq!(
         needed.iter().map(|needed| needed.who.clone()).collect::<Vec<_>>(),
         [persons(&[BEA, CY]), persons(&[CY])]
@@ -302,12 +302,12 @@ fn a_runbook_can_ask_for_more_and_never_for_less() {
     let of_strangers = StepRule::Needs { need: Need::Number(1), of: "strangers".parse().unwrap() };
     for policies in [&one, &Policies::default()] {
         assert_eq!(
-            forbidden(permission(policies, Deviation::Skip, &of_strangers)),
+            forbidden(permission(policies, DeviationKind::Skip, &of_strangers)),
             "the runbook asks for signatures of the group `strangers`, and no policy in force has one"
         );
     }
     // What the runbook asks for does not stand in for a rule that the policy lacks.
-    forbidden(permission(&one, Deviation::Waive, &of_ops));
+    forbidden(permission(&one, DeviationKind::Waive, &of_ops));
 }
 
 #[test]

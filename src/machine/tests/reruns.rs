@@ -5,10 +5,6 @@ use crate::history::event::DecidedBy;
 use crate::history::state::Resumed;
 use crate::machine::Choice;
 
-fn id(text: &str) -> StepId {
-    text.parse().unwrap()
-}
-
 /// `stop` ensures `a down`, which `change` needs; each can be taken back.
 fn steps() -> Vec<Step> {
     let stop = Step { way_back: undo(run_action(), &[], &["a up"]), ..step("stop", run_action(), &[], &["a down"]) };
@@ -404,6 +400,7 @@ fn the_fold_refuses_an_illegal_rerun() {
         action: String::new(),
         program: None,
         requires: Vec::new(),
+        waived: Vec::new(),
     };
     assert!(why(stands, &intended(Way::Again, "stop", 2)).contains("before that began"));
 

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::super::code;
-use super::super::model::{Action, Confirm, IfEnsured, Retry, Step, Text, When};
+use super::super::model::{Action, Confirm, IfEnsured, OverrideRule, Retry, Step, Text, When};
 use super::super::read::{Certainty, Fields, Keys, Reader, Templating, absolute_path};
 use super::action::{Base, Owner, act, pointless, variables};
-use super::{StepPlaces, SystemTable, facts, unique_ids, way_back};
+use super::{StepPlaces, SystemTable, facts, overrides, unique_ids, way_back};
 use crate::diagnostic::{Diagnostic, Span, quoted};
 use crate::id::{Fact, StepId};
 use crate::yaml::tree::{Content, Node};
@@ -50,8 +50,9 @@ const STEP: Keys = Keys {
         "irreversible",
         "in_doubt",
         "replaces",
+        "override",
     ],
-    later: &["call", "override", "save", "transcript", "with"],
+    later: &["call", "save", "transcript", "with"],
 };
 const BLOCK: Keys = Keys {
     of: "a block",
@@ -234,6 +235,7 @@ impl Lowering<'_> {
             retry,
             when,
             in_doubt,
+            overrides: fields.get("override").map_or(OverrideRule::Unsaid, |node| overrides::rule(reader, node)),
         };
         Some((step, places))
     }

@@ -8,7 +8,9 @@ use crate::diagnostic::{Problems, Span};
 use crate::id::{Fact, SystemName};
 use crate::runbook::holds::{Hold, HoldStart, holds};
 use crate::runbook::lower::{Places, StepPlaces};
-use crate::runbook::model::{Action, Applies, IfEnsured, InDoubt, OnFailure, Runbook, Step, WayBack, When};
+use crate::runbook::model::{
+    Action, Applies, IfEnsured, InDoubt, OnFailure, OverrideRule, Runbook, Step, WayBack, When,
+};
 use crate::runbook::order::prove;
 
 /// The facts of one step: what it requires and what it ensures.
@@ -46,6 +48,7 @@ pub(super) fn runbook(requires: &[Fact], steps: &[Facts]) -> (Runbook, Places) {
         retry: None,
         when: None,
         in_doubt: InDoubt::Ask,
+        overrides: OverrideRule::Unsaid,
     });
     let runbook = Runbook {
         name: "r".to_owned(),
@@ -55,6 +58,7 @@ pub(super) fn runbook(requires: &[Fact], steps: &[Facts]) -> (Runbook, Places) {
         requires: requires.to_vec(),
         locks: Vec::new(),
         on_failure: OnFailure::Halt,
+        overrides: OverrideRule::Unsaid,
         steps: steps.collect(),
     };
     (runbook, Places { requires: run_places, steps: step_places })

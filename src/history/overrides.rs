@@ -1,0 +1,289 @@
+//! The overrides of a run, as its events tell: which were accepted, which were used. Each is used once, by the step it names;
+//! what was accepted and not used lapses when the run is taken up again.
+
+use std::collections::BTreeSet;
+
+use crate::history::deviation::{Deviation, DeviationKind, Override};
+use crate::history::event::Event;
+use crate::history::state::{IllegalEvent, Phase, State, StepStatus, Stopping, refuse};
+use crate::id::{Digest, Fact, StepId};
+
+/// The overrides of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Overrides {
+    /// Accepted and not used yet.
+    pub open: Vec<Granted>,
+    /// Used, in order.
+    pub used: Vec<Deviation>,
+    /// The requests that were used up.
+    pub requests: BTreeSet<Digest>,
+    /// The facts that are waived for the attempt that is open.
+    pub waived: Vec<Fact>,
+    /// Whether the holds are what the steps before have established.
+    pub holds: Holds,
+}
+
+/// An override that may be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// For what.
+    pub deviation: Deviation,
+    /// By which request.
+    pub request: Option<Digest>,
+}
+
+/// Whether what is held is what the steps before have established.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Holds {
+    /// It is.
+    #[default]
+    AsWritten,
+    /// It is not: a step was passed over, or a fact was let go for it. Before the next step, everything is looked at anew.
+    Anew,
+}
+
+impl Overrides {
+    /// Whether this deviation may be made.
+    pub fn permit(&self, deviation: &Deviation) -> bool {
+        self.open.iter().any(|granted| granted.deviation == *deviation)
+    }
+
+    /// The facts that may be waived for the next attempt of this step.
+    pub fn waivers_for(&self, step: &StepId) -> Vec<Fact> {
+        let waived = self.open.iter().filter_map(|granted| match &granted.deviation {
+            Deviation::Waive { step: of, fact } if of == step => Some(fact.clone()),
+            Deviation::Waive { .. }
+            | Deviation::Skip { .. }
+            | Deviation::AcceptFailed { .. }
+            | Deviation::AcceptInDoubt { .. }
+            | Deviation::OutsideWindow {}
+            | Deviation::Abandon {}
+            | Deviation::StaleLock { .. } => None,
+        });
+        waived.collect()
+    }
+
+    fn accept(&mut self, given: &Override) -> Result<(), IllegalEvent> {
+        if given.self_approved.is_some() != given.approved_by.is_empty() {
+            return refuse("an override that is either approved by nobody or by the operator as well as by others");
+        }
+        if given.request.as_ref().is_some_and(|request| self.requests.contains(request)) {
+            return refuse("an override was used a second time");
+        }
+        let granted = Granted { deviation: given.deviation.clone(), request: given.request.clone() };
+        if self.open.contains(&granted) {
+            return refuse("an override was accepted a second time");
+        }
+        self.open.push(granted);
+        match given.deviation.kind() {
+            // These are made by going on.
+            DeviationKind::OutsideWindow | DeviationKind::Abandon | DeviationKind::StaleLock => {
+                self.use_up(&given.deviation)
+            }
+            DeviationKind::Skip | DeviationKind::Waive | DeviationKind::AcceptFailed | DeviationKind::AcceptInDoubt => {
+                Ok(())
+            }
+        }
+    }
+
+    fn use_up(&mut self, deviation: &Deviation) -> Result<(), IllegalEvent> {
+        let Some(at) = self.open.iter().position(|granted| granted.deviation == *deviation) else {
+            return refuse(format!("a deviation without an override: {deviation}"));
+        };
+        let granted = self.open.remove(at);
+        self.requests.extend(granted.request);
+        self.used.push(granted.deviation);
+        Ok(())
+    }
+
+    /// The run is taken up again: what was accepted and not used does not count any more.
+    pub(super) fn lapse(&mut self) {
+        self.open.clear();
+        self.waived.clear();
+    }
+
+    /// Whether an attempt may begin with these facts waived.
+    pub(super) fn may_begin(&self, step: &StepId, waived: &[Fact]) -> Result<(), IllegalEvent> {
+        let permitted = self.waivers_for(step);
+        let each_once = waived.iter().enumerate().all(|(at, fact)| !waived[..at].contains(fact));
+        match waived.iter().find(|fact| !permitted.contains(fact)) {
+            None if each_once => Ok(()),
+            None => refuse(format!("step `{step}` began with a fact waived twice")),
+            Some(fact) => refuse(format!("step `{step}` began with `{fact}` waived, without an override")),
+        }
+    }
+
+    /// An attempt begins, with these facts waived, which [`Overrides::may_begin`].
+    pub(super) fn begin(&mut self, step: &StepId, waived: &[Fact]) {
+        for fact in waived {
+            let used = self.use_up(&Deviation::Waive { step: step.clone(), fact: fact.clone() });
+            used.expect("it was asked whether it may begin");
+        }
+        self.waived = waived.to_vec();
+        self.holds = if waived.is_empty() { Holds::AsWritten } else { Holds::Anew };
+    }
+}
+
+impl State {
+    pub(super) fn apply_override(&mut self, event: &Event) -> Result<(), IllegalEvent> {
+        match event {
+            Event::OverrideAccepted(given) => {
+                if self.phase == Phase::New {
+                    return refuse("an override in a run that was not opened");
+                }
+                self.overrides.accept(given)
+            }
+            Event::StepSkipped { step } => {
+                let at = self.next_is(step)?;
+                self.may_go_on(step)?;
+                self.overrides.use_up(&Deviation::Skip { step: step.clone() })?;
+                self.reach(at, step);
+                self.settle(at, StepStatus::Skipped);
+                self.overrides.holds = Holds::Anew;
+                Ok(())
+            }
+            Event::StepAccepted { step, attempt } => {
+                let Phase::Failed { step: at } = self.phase else {
+                    return refuse(format!("step `{step}` was accepted, but it had not ended badly"));
+                };
+                self.same_attempt(at, step, *attempt)?;
+                let step = step.clone();
+                let deviation = match self.steps[at].status {
+                    StepStatus::Failed => Deviation::AcceptFailed { step },
+                    StepStatus::InDoubt => Deviation::AcceptInDoubt { step },
+                    StepStatus::Open
+                    | StepStatus::Done
+                    | StepStatus::Already
+                    | StepStatus::NotApplicable
+                    | StepStatus::Skipped
+                    | StepStatus::Accepted => {
+                        return refuse(format!("step `{step}` was accepted, but it had ended well"));
+                    }
+                };
+                if self.back.is_some() || self.again.is_some() {
+                    return refuse("a step was accepted while something else was carried out");
+                }
+                self.overrides.use_up(&deviation)?;
+                self.settle(at, StepStatus::Accepted);
+                self.overrides.waived.clear();
+                self.overrides.holds = Holds::Anew;
+                // What stopped it was looked at by who accepts it; what comes next is looked at afresh.
+                if self.stopping == Some(Stopping::HoldBroken) {
+                    self.stopping = None;
+                }
+                Ok(())
+            }
+            Event::WaivedFactSeen { step, sight } => match self.phase {
+                Phase::Acting { step: at } | Phase::Verifying { step: at }
+                    if self.steps[at].id == *step && self.overrides.waived.contains(&sight.fact) =>
+                {
+                    Ok(())
+                }
+                _ => refuse(format!("`{}` was watched as waived, and it was not", sight.fact)),
+            },
+            _ => unreachable!("only these events are routed here"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Deviation, Override};
+    use crate::history::event::{AnsweredBy, Ending, Event, Way};
+    use crate::history::state::{Phase, State, StepStatus};
+    use crate::id::{Digest, StepId};
+
+    fn step(name: &str) -> StepId {
+        name.parse().unwrap()
+    }
+
+    fn opened(steps: usize) -> State {
+        let mut state = State::default();
+        let opened = Event::RunOpened {
+            runbook: "r".to_owned(),
+            title: None,
+            labels: [].into(),
+            source: "r.yaml".to_owned(),
+            plan: Digest::of(b"plan"),
+            steps,
+            locks: Vec::new(),
+            containment: String::new(),
+            watching: String::new(),
+            program: String::new(),
+        };
+        state.apply(&opened).unwrap();
+        state
+    }
+
+    fn given(deviation: Deviation) -> Event {
+        Event::OverrideAccepted(Override {
+            deviation,
+            reason: "because".to_owned(),
+            asked_by: "amy".to_owned(),
+            request: Some(Digest::of(b"request")),
+            self_approved: Some(AnsweredBy::CommandLine),
+            approved_by: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn p05_a_step_is_skipped_by_an_override_and_once() {
+        let skip = Event::StepSkipped { step: step("a") };
+        let mut state = opened(2);
+        assert!(state.apply(&skip).is_err(), "without an override");
+        state.apply(&given(Deviation::Skip { step: step("b") })).unwrap();
+        assert!(state.apply(&skip).is_err(), "by an override of another step");
+        state.apply(&given(Deviation::Skip { step: step("a") })).unwrap();
+        state.apply(&skip).unwrap();
+        assert_eq!(state.phase, Phase::Ready { next: 1 });
+        assert_eq!(state.steps[0].status, StepStatus::Skipped);
+        assert_eq!(state.overrides.used.len(), 1);
+        let again = state.apply(&given(Deviation::Skip { step: step("a") }));
+        assert!(again.is_err(), "the same request a second time");
+    }
+
+    #[test]
+    fn p05_an_override_is_approved_by_others_or_by_the_operator_and_never_by_nobody() {
+        let mut state = opened(1);
+        let Event::OverrideAccepted(mut given) = given(Deviation::Skip { step: step("a") }) else { unreachable!() };
+        given.self_approved = None;
+        assert!(state.apply(&Event::OverrideAccepted(given.clone())).is_err());
+        given.approved_by = vec!["bea@example.org".to_owned()];
+        state.apply(&Event::OverrideAccepted(given.clone())).unwrap();
+        given.self_approved = Some(AnsweredBy::Terminal);
+        given.request = None;
+        assert!(state.apply(&Event::OverrideAccepted(given)).is_err());
+    }
+
+    #[test]
+    fn p05_a_failed_step_is_not_accepted_by_an_override_for_one_in_doubt() {
+        let mut state = opened(2);
+        let way = Way::Forward;
+        let intended = Event::StepIntended {
+            step: step("a"),
+            way,
+            attempt: 1,
+            action: "true".to_owned(),
+            program: None,
+            requires: Vec::new(),
+            waived: Vec::new(),
+        };
+        let ended = Event::StepEnded {
+            step: step("a"),
+            way,
+            attempt: 1,
+            ending: Ending::TimedOut,
+            micros: 1,
+            output: None,
+            leftovers: Vec::new(),
+        };
+        state.apply(&intended).unwrap();
+        state.apply(&ended).unwrap();
+        let accepted = Event::StepAccepted { step: step("a"), attempt: 1 };
+        state.apply(&given(Deviation::AcceptInDoubt { step: step("a") })).unwrap();
+        assert!(state.apply(&accepted).is_err());
+        state.apply(&given(Deviation::AcceptFailed { step: step("a") })).unwrap();
+        state.apply(&accepted).unwrap();
+        assert_eq!(state.phase, Phase::Ready { next: 1 });
+    }
+}
