@@ -483,8 +483,15 @@ impl Driver {
                 self.preparing = Some((step, trouble));
                 let (procedure, at) = self.carried_out(step);
                 let program = Wanted::of(&procedure.steps()[at].action);
-                if program.is_none() && requires.is_empty() && ensures.is_empty() {
-                    return self.looked(None, Vec::new(), Vec::new());
+                // Where there is nothing to look at and little to read, another thread would cost more than it saves.
+                if requires.is_empty() && ensures.is_empty() {
+                    match program.as_ref().map(|wanted| wanted.find_quickly(&self.run.programs)) {
+                        None => return self.looked(None, Vec::new(), Vec::new()),
+                        Some(Some(found)) => {
+                            return self.looked(Some(found.map(Box::new)), Vec::new(), Vec::new());
+                        }
+                        Some(None) => {}
+                    }
                 }
                 self.looker.look(Job::Prepare { program, requires, hold, observe, ensures });
             }

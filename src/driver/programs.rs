@@ -12,6 +12,9 @@ use crate::runbook::model::{Action, Runbook, Setting, Text};
 /// The shell that executes the text of a `script`.
 pub const SHELL: &str = "/bin/sh";
 
+/// How many bytes of a program are read where nothing may take long: a millisecond of hashing.
+const QUICK: u64 = 1 << 20;
+
 /// What is to be found: a program as a step names it, and where the step would look for it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wanted {
@@ -48,6 +51,25 @@ impl Wanted {
         let program = programs.find(&self.name, &self.path, &self.cwd)?;
         let interpreter = programs.interpreter(&program, &self.cwd).transpose()?;
         Ok(Found { program, interpreter })
+    }
+
+    /// As [`Self::find`], but none where that would take long.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_quickly(&self, programs: &program::Programs) -> Option<Result<Found, ProgramError>> {
+        let program = match programs.find_within(QUICK, &self.name, &self.path, &self.cwd).transpose()? {
+            Ok(program) => program,
+            Err(error) => return Some(Err(error)),
+        };
+        let interpreter = match program.interpreter() {
+            None => None,
+            Some(path) => match programs.open_within(QUICK, &self.cwd.join(path)).transpose()? {
+                Ok(interpreter) => Some(interpreter),
+                Err(error) => return Some(Err(error)),
+            },
+        };
+        Some(Ok(Found { program, interpreter }))
     }
 
     /// Takes the digests of it for a plan; whatever is wrong with the files is a word there. Gives the path of the program.

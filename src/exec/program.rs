@@ -108,12 +108,20 @@ impl Programs {
     /// # Errors
     /// When there is none, or it is a directory, not executable or not readable.
     pub fn find(&self, name: &str, path: &str, cwd: &Path) -> Result<Program, ProgramError> {
+        self.find_within(u64::MAX, name, path, cwd).map(|found| found.expect("no file is too large"))
+    }
+
+    /// As [`Self::find`], but none where that would take long: a file of more bytes than this has to be read.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn find_within(&self, most: u64, name: &str, path: &str, cwd: &Path) -> Result<Option<Program>, ProgramError> {
         if name.contains('/') {
-            return self.open(&cwd.join(name));
+            return self.open_within(most, &cwd.join(name));
         }
         let mut unusable = None;
         for directory in path.split(':').filter(|directory| !directory.is_empty() && !name.is_empty()) {
-            match self.open(&cwd.join(directory).join(name)) {
+            match self.open_within(most, &cwd.join(directory).join(name)) {
                 Ok(program) => return Ok(program),
                 Err(ProgramError::NotFound { .. }) => {}
                 Err(error) => unusable = unusable.or(Some(error)),
@@ -127,6 +135,14 @@ impl Programs {
     /// # Errors
     /// As [`Self::find`].
     pub fn open(&self, path: &Path) -> Result<Program, ProgramError> {
+        self.open_within(u64::MAX, path).map(|opened| opened.expect("no file is too large"))
+    }
+
+    /// As [`Self::open`], but none where more bytes than this would have to be read.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub fn open_within(&self, most: u64, path: &Path) -> Result<Option<Program>, ProgramError> {
         let unusable = |problem: &str| ProgramError::Unusable { path: path.to_owned(), problem: problem.to_owned() };
         let unreadable = |error| ProgramError::Unreadable { path: path.to_owned(), error };
         // Opening a FIFO or a device could hang or act; O_NONBLOCK does neither, and means nothing for plain files.
@@ -154,12 +170,13 @@ impl Programs {
         let format = if start.starts_with(b"#!") { Format::Script } else { Format::Binary };
         let interpreter = interpreter_named(start);
         let identity = Identity::of(&metadata);
-        let digest = self.digest(&file, &metadata).map_err(unreadable)?;
+        let Some(digest) = self.digest(most, &file, &metadata).map_err(unreadable)? else { return Ok(None) };
         let script_path = match format {
             Format::Script => path_nobody_else_can_change(path, &metadata),
             Format::Binary => None,
         };
-        Ok(Program { path: path.to_owned(), file: Arc::new(file), identity, digest, format, script_path, interpreter })
+        let file = Arc::new(file);
+        Ok(Some(Program { path: path.to_owned(), file, identity, digest, format, script_path, interpreter }))
     }
 
     /// The interpreter that the first line of a script names, opened and hashed as the script was; none for a binary. (The
@@ -172,13 +189,20 @@ impl Programs {
         program.interpreter.as_ref().map(|path| self.open(&cwd.join(path)))
     }
 
-    fn digest(&self, file: &File, metadata: &Metadata) -> io::Result<[u8; 32]> {
+    /// None if more bytes than this would have to be read.
+    fn digest(&self, most: u64, file: &File, metadata: &Metadata) -> io::Result<Option<[u8; 32]>> {
         let identity = Identity::of(metadata);
-        if !nobody_else_can_write(metadata) {
-            return hash(file);
+        let remembers = nobody_else_can_write(metadata);
+        if let (true, Some(digest)) =
+            (remembers, self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&identity))
+        {
+            return Ok(Some(*digest));
         }
-        if let Some(digest) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&identity) {
-            return Ok(*digest);
+        if metadata.size() > most {
+            return Ok(None);
+        }
+        if !remembers {
+            return hash(file).map(Some);
         }
         let digest = hash(file)?;
         // A file that changed while it was read is not remembered; the check before the start refuses it before the start.
@@ -186,7 +210,7 @@ impl Programs {
         if Identity::of(&file.metadata()?) == identity && settled.is_some_and(|since| since > SETTLED) {
             self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(identity, digest);
         }
-        Ok(digest)
+        Ok(Some(digest))
     }
 }
 
