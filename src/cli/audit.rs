@@ -134,7 +134,11 @@ impl Summary {
             return ("illegal", illegal.clone());
         }
         match self.state.phase {
-            Phase::Over(Verdict::Completed) => ("completed", String::new()),
+            Phase::Over(Verdict::Completed) => match self.state.overrides.used.len() {
+                0 => ("completed", String::new()),
+                1 => ("completed", "with 1 DEVIATION".to_owned()),
+                more => ("completed", format!("with {more} DEVIATIONS")),
+            },
             Phase::Over(Verdict::Undone) => ("undone", String::new()),
             Phase::Over(Verdict::Abandoned) => ("abandoned", String::new()),
             Phase::Over(Verdict::Halted(cause)) => ("halted", cause_in_words(cause).to_owned()),

@@ -40,9 +40,6 @@ pub fn bind(home: &Home, who: &Who, window: &Window) -> Result<Binding, Failure>
     let valid_from = window.valid_from.clone().unwrap_or_else(|| made.clone());
     let valid_for = window.valid_for.unwrap_or(std::time::Duration::from_secs(24 * 3600));
     let valid_until = later(&valid_from, valid_for)?;
-    let mut random = [0_u8; 16];
-    rustix::rand::getrandom(&mut random[..], GetRandomFlags::empty())
-        .map_err(|error| Failure::Internal(format!("the kernel gives no random bytes: {error}")))?;
     let head = audit::head(home).map_err(|error| Failure::Internal(error.to_string()))?;
     Ok(Binding {
         asked_by: AskedBy { user: by_whom(who), person: None },
@@ -51,7 +48,7 @@ pub fn bind(home: &Home, who: &Who, window: &Window) -> Result<Binding, Failure>
         made,
         valid_from,
         valid_until,
-        nonce: Nonce::from_bytes(&random),
+        nonce: nonce()?,
         policies: Vec::new(),
         log: head.map(|(entries, digest)| LogHead { entries, digest }),
     })
@@ -154,12 +151,20 @@ fn past_says_no(home: &Home, head: Option<&LogHead>, plan: &Digest) -> Result<Op
     }))
 }
 
+/// 128 random bits.
+pub(super) fn nonce() -> Result<Nonce, Failure> {
+    let mut random = [0_u8; 16];
+    rustix::rand::getrandom(&mut random[..], GetRandomFlags::empty())
+        .map_err(|error| Failure::Internal(format!("the kernel gives no random bytes: {error}")))?;
+    Ok(Nonce::from_bytes(&random))
+}
+
 /// This moment.
-fn now() -> Moment {
+pub(super) fn now() -> Moment {
     moment(chrono::Utc::now()).expect("the clock shows a year of four digits")
 }
 
-fn later(from: &Moment, by: std::time::Duration) -> Result<Moment, Failure> {
+pub(super) fn later(from: &Moment, by: std::time::Duration) -> Result<Moment, Failure> {
     let too_far = || Failure::Wrong(format!("--valid-for goes beyond the year 9999, from {from} on"));
     let from = chrono::DateTime::parse_from_rfc3339(from.as_str())
         .map_err(|error| Failure::Wrong(format!("--valid-from {from}: {error}")))?
@@ -174,7 +179,7 @@ fn moment(at: chrono::DateTime<chrono::Utc>) -> Option<Moment> {
 
 /// The machine's id; `none` where there is no such file. One that is there and cannot be read is an error: a plan must not be bound
 /// to less than there is.
-fn machine_id() -> Result<String, Failure> {
+pub(super) fn machine_id() -> Result<String, Failure> {
     match std::fs::read_to_string(Path::new(MACHINE_ID)) {
         Ok(text) if text.trim().is_empty() => Ok("none".to_owned()),
         Ok(text) => Ok(text.trim().to_owned()),

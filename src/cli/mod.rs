@@ -7,6 +7,7 @@ mod failure;
 mod given;
 mod kinds;
 mod open_runs;
+mod overrides;
 mod place;
 mod plan;
 mod policy;
@@ -40,7 +41,7 @@ use crate::cli::failure::Failure;
 
 Exit codes: 0 completed, 1 internal error or the log cannot be used, 2 wrong runbook or arguments, 3 a required fact does not
 hold, 4 not allowed, 5 a lock is held, 6 a person is needed, 7 a step failed, 8 a held fact broke, 9 undone, 10 undo failed,
-11 the log does not verify, 12 interrupted. docs/recovery.md says what to do about each.")]
+11 the log does not verify, 12 interrupted, 13 completed with deviations. docs/recovery.md says what to do about each.")]
 struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -87,6 +88,7 @@ enum Command {
     Resume(open_runs::Resume),
     Undo(open_runs::Undo),
     Abandon(open_runs::Abandon),
+    Override(overrides::Override),
     #[command(subcommand)]
     Audit(audit::Audit),
     Kinds(kinds::Kinds),
@@ -113,6 +115,7 @@ pub fn main() -> ExitCode {
         Command::Resume(command) => command.go(global),
         Command::Undo(command) => command.go(global),
         Command::Abandon(command) => command.go(global),
+        Command::Override(command) => command.go(global),
         Command::Audit(command) => command.go(global),
         Command::Kinds(command) => command.go(global),
         Command::Policy(command) => command.go(global),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::audit::{self, Draft, Home, Log};
 use crate::cli::failure::{Failure, put, say};
+use crate::cli::overrides::Given;
 use crate::cli::rerun::reruns;
 use crate::cli::run::{answer, carry, people};
 use crate::cli::{Format, Global, bound, place};
@@ -16,8 +17,9 @@ use crate::driver::next::{Next, what_next};
 use crate::driver::{self, Beginning};
 use crate::exec::containment::Containment;
 use crate::history::clip::clip;
+use crate::history::deviation::{Deviation, Override};
 use crate::history::entry::Who;
-use crate::history::event::{Cause, Event};
+use crate::history::event::{AnsweredBy, Cause, Event};
 use crate::history::state::{Phase, State, StepStatus, Verdict};
 use crate::id::{Digest, Fact, RunId, StepId, SystemName};
 use crate::machine::{Choice, Pace, Purpose, Resumption, SelfApproval, Settings};
@@ -41,6 +43,7 @@ pub struct Status {}
   interlock resume 019a8f6e
   interlock resume 019a8f6e --decide change=undo
   interlock resume 019a8f6e --rerun stop-monit --decide change=retry
+  interlock resume 019a8f6e --override request.yaml
   interlock resume 019a8f6e --take-over --reason 'amy went home, I have her notes'")]
 pub struct Resume {
     /// The run's id, or the beginning of it
@@ -51,6 +54,8 @@ pub struct Resume {
     /// Run this step again first, because what it had ensured is broken; may be given many times
     #[arg(long, value_name = "STEP")]
     rerun: Vec<StepId>,
+    #[command(flatten)]
+    overrides: Given,
     #[command(flatten)]
     takeover: TakeOver,
     /// Says, where there is no terminal, that a manual step is done, in words that are recorded
@@ -128,14 +133,14 @@ fn decision(text: &str) -> Result<(StepId, Choice), String> {
 }
 
 /// A run that is not over, as its log tells it.
-struct OpenRun {
-    run: RunId,
-    runbook: String,
+pub(super) struct OpenRun {
+    pub(super) run: RunId,
+    pub(super) runbook: String,
     plan: Option<Digest>,
     began: String,
     last: String,
     who: Who,
-    state: State,
+    pub(super) state: State,
     why: String,
     locks: Vec<String>,
 }
@@ -178,6 +183,11 @@ fn open_runs(home: &Home) -> Result<Vec<OpenRun>, Failure> {
 }
 
 impl OpenRun {
+    /// The digest of its plan.
+    pub(super) fn plan_digest(&self) -> Result<Digest, Failure> {
+        self.plan.clone().ok_or_else(|| Failure::Internal(format!("run {} has no plan", self.run)))
+    }
+
     fn take(&mut self, entry: crate::history::entry::Entry) -> Result<(), Failure> {
         let illegal = self.state.apply(&entry.event);
         illegal.map_err(|illegal| {
@@ -194,7 +204,10 @@ impl OpenRun {
             _ => {}
         }
         self.last = entry.time;
-        self.who = entry.who;
+        // Who was refused something has not carried the run out.
+        if !matches!(entry.event, Event::OverrideRefused { .. }) {
+            self.who = entry.who;
+        }
         Ok(())
     }
 
@@ -210,7 +223,7 @@ impl OpenRun {
     }
 
     /// The plan that the run was opened with, if it still lies beside the log as it was.
-    fn procedure(&self, home: &Home) -> Result<Procedure, Failure> {
+    pub(super) fn procedure(&self, home: &Home) -> Result<Procedure, Failure> {
         let path = home.run(&self.run).join("plan.yaml");
         let bytes = std::fs::read(&path).map_err(|error| {
             Failure::Internal(format!("the plan of the run cannot be read: {}: {error}", path.display()))
@@ -325,7 +338,7 @@ impl OpenRun {
 }
 
 /// The one open run that is meant, by its id or the beginning of it, and the right to carry it out.
-fn find(home: &Home, given: &str) -> Result<(OpenRun, Alive), Failure> {
+pub(super) fn find(home: &Home, given: &str) -> Result<(OpenRun, Alive), Failure> {
     let mut runs = open_runs(home)?;
     runs.retain(|open| open.run.as_str().starts_with(given));
     let open = match runs.len() {
@@ -367,6 +380,7 @@ struct Again<'a> {
     purpose: Purpose,
     decide: &'a [(StepId, Choice)],
     rerun: &'a [StepId],
+    overrides: Option<&'a Given>,
     takeover: &'a TakeOver,
     attest: &'a [(StepId, String)],
     confirm: &'a [(StepId, String)],
@@ -401,6 +415,10 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     if let Some(step) = reruns.once_more {
         decided.entry(step).or_insert(Choice::Retry);
     }
+    let overrides = match again.overrides {
+        Some(given) => given.permissions(global, &open, &procedure, &home, &who)?,
+        None => Vec::new(),
+    };
     let people = people(global, again.attest, again.confirm, &procedure)?;
     let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
     let user = by_whom(&who);
@@ -434,7 +452,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
             rerun: reruns.first,
         },
         locks: open.locks,
-        overrides: Vec::new(),
+        overrides,
         home,
         programs: Arc::default(),
         beginning: Beginning::Again(Box::new(open.state), resumption),
@@ -447,9 +465,9 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
 impl Resume {
     /// Carries it out.
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
-        let (purpose, takeover) = (Purpose::GoOn, &self.takeover);
+        let (purpose, takeover, overrides) = (Purpose::GoOn, &self.takeover, Some(&self.overrides));
         let (decide, rerun, attest, confirm) = (&self.decide, &self.rerun, &self.attest, &self.confirm);
-        take_up(global, &Again { run: &self.run, purpose, decide, rerun, takeover, attest, confirm })
+        take_up(global, &Again { run: &self.run, purpose, decide, rerun, overrides, takeover, attest, confirm })
     }
 }
 
@@ -458,7 +476,7 @@ impl Undo {
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
         let (purpose, takeover) = (Purpose::TakeBack, &self.takeover);
         let (rerun, attest, confirm) = (&self.rerun, &self.attest, &self.confirm);
-        let again = Again { run: &self.run, purpose, decide: &[], rerun, takeover, attest, confirm };
+        let again = Again { run: &self.run, purpose, decide: &[], rerun, overrides: None, takeover, attest, confirm };
         let code = take_up(global, &again)?;
         Ok(if code == ExitCode::from(9) { ExitCode::SUCCESS } else { code })
     }
@@ -475,6 +493,7 @@ impl Abandon {
         let who = place::who()?;
         let (open, alive) = find(&home, &self.run)?;
         may_take_over(&open, &who, self.takeover.take_over, Some(&self.reason))?;
+        let user = by_whom(&who);
         let mut log = Log::open(&home, who).map_err(|error| Failure::Internal(error.to_string()))?;
         // What the dead run left running in its containment ends with the containment; what is not in it is looked for.
         let containment = Containment::detect(open.run.as_str());
@@ -483,8 +502,16 @@ impl Abandon {
         if !ended.is_empty() {
             say(&format!("still running from before, and ended: {}", ended.join(", ")));
         }
+        let permitted = Event::OverrideAccepted(Override {
+            deviation: Deviation::Abandon {},
+            reason: clip(&self.reason, 4096),
+            asked_by: user,
+            request: None,
+            self_approved: Some(AnsweredBy::CommandLine),
+            approved_by: Vec::new(),
+        });
         let event = Event::RunAbandoned { reason: clip(&self.reason, 8192), in_doubt: open.in_doubt().cloned() };
-        log.append(&[Draft { run: Some(&open.run), event: &event }])
+        log.append(&[&permitted, &event].map(|event| Draft { run: Some(&open.run), event }))
             .map_err(|error| Failure::Internal(error.to_string()))?;
         drop(alive);
         say(&format!("interlock: abandoned run {0}; review it with: interlock audit show {0}", open.run));

@@ -54,7 +54,7 @@ impl Plan {
         }
         let bytes = plan.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
         if let Some(path) = &self.output {
-            self.write(path, &bytes)?;
+            write_new(path, &bytes, Existing::by_force(self.force), "plan")?;
             say_written(global, path, &plan, &bytes)?;
         } else if global.format == Format::Human {
             put(&escape_text(&bytes))?;
@@ -81,35 +81,51 @@ impl Plan {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
 
-    /// Writes the file whole, or not at all.
-    fn write(&self, path: &Path, bytes: &str) -> Result<(), Failure> {
-        let failed = |error: std::io::Error| {
-            let hint = match error.kind() {
-                std::io::ErrorKind::AlreadyExists => "; give another name, or --force to replace it",
-                _ => "",
-            };
-            Failure::Wrong(format!("the plan cannot be written to {}: {error}{hint}", path.display()))
-        };
-        let create = |path: &Path| {
-            let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
-            // Whatever the umask is: those who sign it must be able to read it.
-            file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
-            (&file).write_all(bytes.as_bytes()).and_then(|()| file.sync_all())
-        };
-        if !self.force {
-            return create(path).map_err(failed);
-        }
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.new", std::process::id()));
-        let beside = path.with_file_name(name);
-        create(&beside).map_err(failed)?;
-        std::fs::rename(&beside, path).map_err(|error| {
-            // What is left of it would only confuse.
-            let _ = std::fs::remove_file(&beside);
-            failed(error)
-        })
+/// What becomes of a file that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Existing {
+    /// It stays, and nothing is written.
+    Stays,
+    /// It is replaced.
+    IsReplaced,
+}
+
+impl Existing {
+    /// As `--force` says.
+    pub(super) fn by_force(force: bool) -> Self {
+        if force { Self::IsReplaced } else { Self::Stays }
     }
+}
+
+/// Writes a file that people are to read and sign, whole or not at all.
+pub(super) fn write_new(path: &Path, bytes: &str, existing: Existing, what: &str) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AlreadyExists => "; give another name, or --force to replace it",
+            _ => "",
+        };
+        Failure::Wrong(format!("the {what} cannot be written to {}: {error}{hint}", path.display()))
+    };
+    let create = |path: &Path| {
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
+        // Whatever the umask is: those who sign it must be able to read it.
+        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        (&file).write_all(bytes.as_bytes()).and_then(|()| file.sync_all())
+    };
+    if existing == Existing::Stays {
+        return create(path).map_err(failed);
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let beside = path.with_file_name(name);
+    create(&beside).map_err(failed)?;
+    std::fs::rename(&beside, path).map_err(|error| {
+        // What is left of it would only confuse.
+        let _ = std::fs::remove_file(&beside);
+        failed(error)
+    })
 }
 
 /// Says what was written, and what to do with it.

@@ -1,5 +1,6 @@
 mod hostile;
 mod mistakes;
+mod mistakes_override;
 mod mistakes_replaces;
 mod mistakes_way_back;
 mod mutated;

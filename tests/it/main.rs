@@ -8,6 +8,7 @@ mod incident;
 mod lab;
 mod locks;
 mod monit_states;
+mod overrides;
 mod plans;
 mod policy;
 mod postgres_states;

@@ -241,3 +241,23 @@ fn a_person_who_takes_up_a_run_with_a_broken_fact_is_asked_what_to_run_again() {
     assert_eq!(scratch.last("rerun_began")["by"], "terminal");
     assert_eq!(scratch.interlock(&["audit", "verify"]).code, 0);
 }
+
+#[test]
+fn p05_at_the_failure_menu_a_step_is_accepted_by_its_id_and_with_a_reason() {
+    let scratch = Scratch::new();
+    let terminal = Terminal::run(
+        &scratch,
+        &format!("{HEAD}steps:\n  - {{id: change, run: ['false']}}\n  - {{id: after, script: touch after}}\n"),
+        "",
+    );
+    terminal.wait_for("accept change REASON");
+    terminal.type_line("accept change");
+    terminal.wait_for("That is not the answer that was asked for");
+    terminal.type_line("accept change done by hand");
+    terminal.wait_for("EXIT=13");
+    let accepted = scratch.last("override_accepted");
+    assert_eq!(
+        (accepted["self_approved"].as_str(), accepted["reason"].as_str()),
+        (Some("terminal"), Some("done by hand"))
+    );
+}

@@ -1,0 +1,328 @@
+//! `interlock override`, and what `resume` and `abandon` take from it: permission to leave the procedure, asked for in a file, and used
+//! once.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use crate::audit::{Draft, Home, Log};
+use crate::cli::failure::{Failure, say};
+use crate::cli::open_runs::{OpenRun, find};
+use crate::cli::{Global, bound, place, plan};
+use crate::consent::request::{Request, VERSION};
+use crate::diagnostic::escape::escape_line;
+use crate::history::clip::clip;
+use crate::history::deviation::{Deviation, Override as Permission};
+use crate::history::entry::Who;
+use crate::history::event::{AnsweredBy, Cause, Event};
+use crate::history::state::{State, StepStatus};
+use crate::id::{Digest, Fact, RunId, StepId};
+use crate::machine::overrides::{is_possible, rule_of};
+use crate::plan::{AskedBy, Here, Procedure, action_in_words};
+use crate::report::story::by_whom;
+use crate::runbook::duration;
+use crate::runbook::model::OverrideRule;
+use crate::terminal::prompt;
+
+/// The largest request, in bytes.
+const LARGEST: u64 = 256 << 10;
+
+/// Asks for permission to leave the procedure of a halted run, in a file.
+///
+/// Nothing is done by it. `interlock resume RUN --override FILE` uses it, once, for this run and this one step or fact, until it
+/// expires. What it permits is a deviation: it is recorded with its reason, and a run that completes with one ends with exit code 13.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  interlock override 019a8f6e --skip announce --reason 'the channel is down, told by phone' -o request.yaml
+  interlock override 019a8f6e --waive change='monit stopped' --reason 'monit is masked by hand' -o request.yaml
+  interlock override 019a8f6e --accept change --reason 'finished by hand, checked with amy' -o request.yaml
+  interlock resume 019a8f6e --override request.yaml
+
+Exit codes: 0 the request was written, 2 wrong arguments, 4 nobody can permit it (`override: never`).")]
+pub struct Override {
+    /// The run's id, or the beginning of it
+    run: String,
+    #[command(flatten)]
+    what: What,
+    /// Why
+    #[arg(long)]
+    reason: String,
+    /// How long the request may be used from now on
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1h")]
+    valid_for: std::time::Duration,
+    /// The file to write, which must not exist
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    force: bool,
+}
+
+/// What is asked for.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct What {
+    /// Do not do this step
+    #[arg(long, value_name = "STEP")]
+    skip: Option<StepId>,
+    /// Let one attempt of this step run while this fact does not hold
+    #[arg(long, value_name = "STEP=FACT", value_parser = waiver)]
+    waive: Option<(StepId, Fact)>,
+    /// Go on as if this step, which failed or is in doubt, were done
+    #[arg(long, value_name = "STEP")]
+    accept: Option<StepId>,
+    /// Go on outside the change window, or in a freeze
+    #[arg(long)]
+    outside_window: bool,
+    /// Give the run up as it stands
+    #[arg(long)]
+    abandon: bool,
+}
+
+fn waiver(text: &str) -> Result<(StepId, Fact), String> {
+    let (step, fact) = text.split_once('=').ok_or("expected STEP=FACT, such as change='monit stopped'")?;
+    let step = step.parse().map_err(|error: crate::id::IdError| error.to_string())?;
+    let fact = fact.parse().map_err(|error: crate::id::IdError| error.to_string())?;
+    Ok((step, fact))
+}
+
+impl What {
+    fn deviation(&self, state: &State) -> Deviation {
+        if let Some(step) = &self.skip {
+            return Deviation::Skip { step: step.clone() };
+        }
+        if let Some((step, fact)) = &self.waive {
+            return Deviation::Waive { step: step.clone(), fact: fact.clone() };
+        }
+        if let Some(step) = &self.accept {
+            let step = step.clone();
+            let stands = state.steps.iter().find(|reached| reached.id == step);
+            return match stands.map(|reached| reached.status) {
+                Some(StepStatus::Open | StepStatus::InDoubt) => Deviation::AcceptInDoubt { step },
+                _ => Deviation::AcceptFailed { step },
+            };
+        }
+        if self.outside_window { Deviation::OutsideWindow {} } else { Deviation::Abandon {} }
+    }
+}
+
+impl Override {
+    /// Carries it out.
+    pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
+        if self.reason.trim().is_empty() {
+            return Err(Failure::Wrong("--reason is empty; say why the procedure is to be left".to_owned()));
+        }
+        let home = place::home(global)?;
+        let who = place::who()?;
+        let (open, alive) = find(&home, &self.run)?;
+        let procedure = open.procedure(&home)?;
+        let deviation = self.what.deviation(&open.state);
+        let attempt = Attempt { open: &open, procedure: &procedure, home: &home, who: &who };
+        if let Err(why) = is_possible(&procedure, &open.state, &deviation) {
+            return Err(match rule_of(&procedure, &deviation) {
+                OverrideRule::Never => attempt.refused(deviation, &self.reason, None, why)?,
+                OverrideRule::Unsaid | OverrideRule::Needs { .. } => Failure::Wrong(why),
+            });
+        }
+        drop(alive);
+        let made = bound::now();
+        let does = deviation.step().and_then(|id| procedure.steps().iter().find(|step| step.id == *id));
+        let request = Request {
+            interlock_override: VERSION,
+            run: open.run.clone(),
+            plan: open.plan_digest()?,
+            runbook: open.runbook.clone(),
+            step_does: does.map(|step| clip(&action_in_words(&step.action), 8192)),
+            deviation,
+            reason: clip(&self.reason, 4096),
+            asked_by: AskedBy { user: by_whom(&who), person: None },
+            host: who.host.clone(),
+            machine: bound::machine_id()?,
+            valid_until: bound::later(&made, self.valid_for)?,
+            made,
+            nonce: bound::nonce()?,
+            policies: Vec::new(),
+        };
+        let text = request.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
+        plan::write_new(&self.output, &text, plan::Existing::by_force(self.force), "request")?;
+        let file = self.output.display();
+        say(&format!(
+            "interlock: wrote {file}: {}, until {}; SHA-256 {}",
+            request.deviation,
+            request.valid_until,
+            Digest::of(text.as_bytes())
+        ));
+        let next = match request.deviation {
+            Deviation::Abandon {} => format!("interlock abandon {} --override {file} --reason …", request.run),
+            Deviation::Skip { .. }
+            | Deviation::Waive { .. }
+            | Deviation::AcceptFailed { .. }
+            | Deviation::AcceptInDoubt { .. }
+            | Deviation::OutsideWindow {}
+            | Deviation::StaleLock { .. } => format!("interlock resume {} --override {file}", request.run),
+        };
+        say(&format!("interlock: use it with: {next}"));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Permissions, as `resume` is given them.
+#[derive(Debug, clap::Args)]
+pub struct Given {
+    /// Use this request for a deviation, once; may be given many times
+    #[arg(long = "override", value_name = "FILE")]
+    requests: Vec<PathBuf>,
+    /// Permits the deviation of this step on your own word, where there is no terminal and no policy asks for signatures; of the whole
+    /// run: `outside_window`
+    #[arg(long, value_name = "STEP", requires = "requests")]
+    self_approve: Vec<String>,
+}
+
+/// Where a deviation is attempted, and by whom.
+struct Attempt<'a> {
+    open: &'a OpenRun,
+    procedure: &'a Procedure,
+    home: &'a Home,
+    who: &'a Who,
+}
+
+impl Given {
+    /// The permissions that are valid here and now, each on somebody's word. The first that is not ends the command, with an entry.
+    pub fn permissions(
+        &self,
+        global: &Global,
+        open: &OpenRun,
+        procedure: &Procedure,
+        home: &Home,
+        who: &Who,
+    ) -> Result<Vec<Permission>, Failure> {
+        let attempt = Attempt { open, procedure, home, who };
+        let mut given = Vec::new();
+        for path in &self.requests {
+            let text = read(path)?;
+            let request =
+                Request::from_file(&text).map_err(|error| Failure::Wrong(format!("{}: {error}", path.display())))?;
+            let digest = Digest::of(text.as_bytes());
+            if let Err(why) = attempt.is_allowed(&request, &digest) {
+                return Err(attempt.refused(request.deviation, &request.reason, Some(digest), why)?);
+            }
+            let by = match self.own_word(global, &request) {
+                Ok(by) => by,
+                Err(OwnWord::Declined(why)) => {
+                    return Err(attempt.refused(request.deviation, &request.reason, Some(digest), why)?);
+                }
+                Err(OwnWord::NobodyThere(why)) => {
+                    say(&format!("interlock: refused: {why}"));
+                    return Err(Failure::Said(Cause::PersonNeeded.exit_code()));
+                }
+            };
+            given.push(Permission {
+                deviation: request.deviation,
+                reason: request.reason,
+                asked_by: request.asked_by.user,
+                request: Some(digest),
+                self_approved: Some(by),
+                approved_by: Vec::new(),
+            });
+        }
+        Ok(given)
+    }
+
+    /// The operator permits it alone: by typing what it is about.
+    fn own_word(&self, global: &Global, request: &Request) -> Result<AnsweredBy, OwnWord> {
+        let typed = match request.deviation.step() {
+            Some(step) => step.to_string(),
+            None => request.deviation.kind().to_string(),
+        };
+        if self.self_approve.contains(&typed) {
+            return Ok(AnsweredBy::CommandLine);
+        }
+        if global.no_input || !prompt::somebody_is_there() {
+            return Err(OwnWord::NobodyThere(format!(
+                "a person must permit it ({}), and there is no terminal; say --self-approve {typed}",
+                request.deviation
+            )));
+        }
+        let shown = prompt::Shown {
+            text: escape_line(&format!(
+                "DEVIATION: {}. Asked for by {}: {}. No policy asks for anybody's signature: you permit it alone, and it is recorded so.",
+                request.deviation, request.asked_by.user, request.reason
+            ))
+            .to_string(),
+            hint: escape_line(&format!("to permit it, type: {typed}")).to_string(),
+        };
+        let Ok((_withdraw, withdrawn)) = prompt::withdrawal() else {
+            return Err(OwnWord::NobodyThere("no question can be asked: no file descriptor is left".to_owned()));
+        };
+        let is_clear = |words: &str| matches!(words.trim(), "" | "no" | "n") || words.trim() == typed;
+        match prompt::ask(&shown, is_clear, &withdrawn) {
+            prompt::Answer::Words(words) if words.trim() == typed => Ok(AnsweredBy::Terminal),
+            prompt::Answer::Words(_) | prompt::Answer::Nobody | prompt::Answer::Withdrawn => {
+                Err(OwnWord::Declined("the operator did not permit it".to_owned()))
+            }
+        }
+    }
+}
+
+/// Why the operator's own word is missing.
+enum OwnWord {
+    Declined(String),
+    NobodyThere(String),
+}
+
+impl Attempt<'_> {
+    fn is_allowed(&self, request: &Request, digest: &Digest) -> Result<(), String> {
+        let machine = bound::machine_id().map_err(|_| "the machine's id cannot be read".to_owned())?;
+        let now = bound::now();
+        let plan = self.open.plan_digest().map_err(|_| "the run has no plan".to_owned())?;
+        request.fits(&self.open.run, &plan, Here { host: &self.who.host, machine: &machine, now: &now })?;
+        if self.open.state.overrides.requests.contains(digest) {
+            return Err("this request was used already, and each is used once; ask again".to_owned());
+        }
+        is_possible(self.procedure, &self.open.state, &request.deviation)?;
+        match rule_of(self.procedure, &request.deviation) {
+            OverrideRule::Unsaid | OverrideRule::Never => Ok(()),
+            OverrideRule::Needs { of, .. } => Err(format!(
+                "the runbook asks for signatures of the group `{of}`, and no policy is in force that says who that is"
+            )),
+        }
+    }
+
+    /// Records that a deviation was refused, and says so.
+    fn refused(
+        &self,
+        deviation: Deviation,
+        reason: &str,
+        request: Option<Digest>,
+        why: String,
+    ) -> Result<Failure, Failure> {
+        let said = format!("interlock: refused: {deviation}: {why}");
+        let event = Event::OverrideRefused {
+            deviation,
+            reason: clip(reason, 4096),
+            asked_by: by_whom(self.who),
+            request,
+            why: clip(&why, 4096),
+        };
+        record(self.home, self.who, &self.open.run, &event)?;
+        say(&said);
+        Ok(Failure::Said(Cause::NotAllowed.exit_code()))
+    }
+}
+
+fn record(home: &Home, who: &Who, run: &RunId, event: &Event) -> Result<(), Failure> {
+    let mut log = Log::open(home, who.clone()).map_err(|error| Failure::Internal(error.to_string()))?;
+    log.append(&[Draft { run: Some(run), event }]).map_err(|error| Failure::Internal(error.to_string()))?;
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    let wrong = |why: String| Failure::Wrong(format!("{}: {why}", path.display()));
+    let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Err(wrong("it is not a regular file".to_owned()));
+    }
+    let mut text = String::new();
+    file.take(LARGEST + 1).read_to_string(&mut text).map_err(|error| wrong(error.to_string()))?;
+    if text.len() as u64 > LARGEST { Err(wrong("it is too long to be a request".to_owned())) } else { Ok(text) }
+}
