@@ -5,6 +5,7 @@
 //! - What stops things never waits: a break freezes the step from the watch's thread ([`guard`]).
 //! - An error of the log is final: what runs is frozen and killed, nothing more is started.
 
+mod asking;
 pub mod display;
 pub mod facts;
 pub mod guard;
@@ -14,14 +15,13 @@ pub mod looker;
 pub mod next;
 pub mod programs;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use crate::audit::{Draft, Home, Log, LogError, Recorded};
-use crate::diagnostic::escape::escape_line;
+use crate::driver::asking::Standing;
 use crate::driver::display::Display;
 use crate::driver::facts::{Facts, announced};
 use crate::driver::guard::Guard;
@@ -33,17 +33,14 @@ use crate::exec::containment::Containment;
 use crate::exec::process::{Control, Ended, OnOutput};
 use crate::exec::program::{ProgramError, Programs};
 use crate::history::deviation::Override;
-use crate::history::event::{AnsweredBy, Ending, Event, Program, Question, Sight, Way};
+use crate::history::event::{Ending, Event, Program, Sight, Way};
 use crate::history::state::{Phase, State, Verdict};
 use crate::id::{Digest, Fact, RunId, StepId};
-use crate::machine::answer::{Judgement, judge, what_to_type};
 use crate::machine::programs::{check_program, planned_in_words};
 use crate::machine::{
-    BackProcedure, Decision, Effect, GRACE, Input, Opening, People, Reply, Resumption, Settings, StopSignal, decide,
-    way_back,
+    BackProcedure, Decision, Effect, GRACE, Input, Opening, Resumption, Settings, StopSignal, decide, way_back,
 };
 use crate::plan::Procedure;
-use crate::terminal::prompt;
 
 /// How long entries that start nothing wait for company before they are synced.
 const GATHER: Duration = Duration::from_millis(20);
@@ -119,6 +116,10 @@ enum Message {
     Looked(u64, Looked),
     Ended(Ended),
     Output(Vec<u8>),
+    /// The answer to the question with this number.
+    Answer(u64, Input),
+    /// Somebody typed Ctrl-Z.
+    SuspendAsked,
 }
 
 struct Running {
@@ -149,7 +150,9 @@ struct Driver {
     running: Option<Running>,
     /// When the open step has taken its whole time.
     time_is_up: Option<Instant>,
-    question: Option<prompt::Withdraw>,
+    question: Option<Standing>,
+    /// How many questions were asked.
+    questions: u64,
     secrets: launch::Secrets,
     /// Whom steps run as that name no user.
     us: User,
@@ -227,6 +230,7 @@ pub fn carry_out(
         running: None,
         time_is_up: None,
         question: None,
+        questions: 0,
         secrets,
         us: User::current(),
         unshown: Arc::new(AtomicUsize::new(0)),
@@ -247,6 +251,12 @@ impl SignalSink {
     pub fn take(&self, signal: StopSignal) {
         // The loop may be gone already.
         let _ = self.0.send(Message::Input(Input::Signal(signal)));
+    }
+
+    /// The keyboard asked that the program be stopped in its place.
+    pub fn suspend_asked(&self) {
+        // The loop may be gone already.
+        let _ = self.0.send(Message::SuspendAsked);
     }
 }
 
@@ -299,6 +309,16 @@ impl Driver {
                 self.handle(Input::Awaited { ensures, replaced })
             }
             Message::Ended(ended) => self.step_ended(ended),
+            // The answer to a question that was withdrawn meanwhile is no answer to the one that is asked now.
+            Message::Answer(number, _) if !self.is_asked(number) => Ok(()),
+            Message::Answer(_, input) => {
+                self.question = None;
+                self.handle(input)
+            }
+            Message::SuspendAsked => {
+                self.refuse_to_suspend();
+                Ok(())
+            }
             Message::Output(bytes) => {
                 self.say_unshown();
                 self.display.output(&bytes);
@@ -352,8 +372,10 @@ impl Driver {
             }
         }
         self.pend(events);
-        let starts =
-            opening || effects.iter().any(|effect| matches!(effect, Effect::Start { .. } | Effect::Ask { .. }));
+        let starts = opening
+            || effects
+                .iter()
+                .any(|effect| matches!(effect, Effect::Start { .. } | Effect::Ask { .. } | Effect::AskToStop { .. }));
         let stops = |effect: &Effect| matches!(effect, Effect::Kill(_) | Effect::Terminate(_) | Effect::Withdraw);
         for effect in effects.iter().filter(|effect| stops(effect)) {
             self.stop(effect);
@@ -440,11 +462,12 @@ impl Driver {
             Effect::Withdraw => {
                 self.looker.withdraw();
                 if let Some(question) = self.question.take() {
-                    question.now();
+                    question.withdraw();
                 }
             }
             Effect::Prepare { .. }
             | Effect::Ask { .. }
+            | Effect::AskToStop { .. }
             | Effect::Start { .. }
             | Effect::Await { .. }
             | Effect::Examine(_)
@@ -499,6 +522,7 @@ impl Driver {
                 self.time_is_up = within.and_then(|within| Instant::now().checked_add(within));
                 self.ask(&step, question, &ask, expect);
             }
+            Effect::AskToStop { ask } => self.ask_to_stop(&ask),
             Effect::Start { step, attempt } => self.start(step, attempt),
             Effect::Await { facts, hold, within, replaces } => {
                 self.looker.look(Job::Await { facts, hold, within, replaces });
@@ -685,44 +709,6 @@ impl Driver {
         self.handle(Input::Ended { ending, took, output, leftovers })
     }
 
-    fn ask(&mut self, step: &StepId, question: Question, ask: &str, expect: Option<String>) {
-        if let People::Nobody(answers) = &self.run.settings.people {
-            let given: &BTreeMap<StepId, String> = match question {
-                Question::Confirm => &answers.confirm,
-                Question::Manual => &answers.attest,
-                Question::GoOn | Question::WhatNext | Question::RunAgain => {
-                    unreachable!("without a terminal, `--step` is refused at the opening and a failure has its rule")
-                }
-            };
-            let words = given.get(step).cloned().unwrap_or_default();
-            self.post(Input::Answered(Reply { step: step.clone(), question, words, by: AnsweredBy::CommandLine }));
-            return;
-        }
-        let (sender, step) = (self.sender.clone(), step.clone());
-        let answered = move |answer: prompt::Answer| {
-            let words = match answer {
-                prompt::Answer::Words(words) => words,
-                prompt::Answer::Nobody => String::new(),
-                prompt::Answer::Withdrawn => return,
-            };
-            let reply = Reply { step, question, words, by: AnsweredBy::Terminal };
-            // The loop may be gone already.
-            let _ = sender.send(Message::Input(Input::Answered(reply)));
-        };
-        let Ok((withdraw, withdrawn)) = prompt::withdrawal() else {
-            answered(prompt::Answer::Nobody);
-            return;
-        };
-        self.question = Some(withdraw);
-        self.tell();
-        self.display.flush();
-        let shown = prompt::Shown { text: format!("? {}", escape_line(ask)), hint: what_to_type(question).to_owned() };
-        std::thread::spawn(move || {
-            let is_clear = |words: &str| judge(question, expect.as_deref(), words) != Judgement::Unclear;
-            answered(prompt::ask(&shown, is_clear, &withdrawn));
-        });
-    }
-
     fn post(&self, input: Input) {
         self.sender.send(Message::Input(input)).expect("the driver holds the other end of its own inbox");
     }
@@ -736,7 +722,13 @@ impl Driver {
             while let Some(left) = deadline.checked_duration_since(Instant::now()) {
                 match self.inbox.recv_timeout(left) {
                     Ok(Message::Ended(_)) | Err(_) => break,
-                    Ok(Message::Input(_) | Message::Looked(..) | Message::Output(_)) => {}
+                    Ok(
+                        Message::Input(_)
+                        | Message::Looked(..)
+                        | Message::Output(_)
+                        | Message::Answer(..)
+                        | Message::SuspendAsked,
+                    ) => {}
                 }
             }
         }

@@ -276,21 +276,21 @@ fn keep_plan(runs: &Path, folder: &Path, bytes: &str) -> Result<(), String> {
 /// Takes the signals that ask to stop into the loop, for as long as the program runs.
 fn listen(sink: SignalSink) {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGXFSZ};
-    // A limit on file sizes is an error of a write, not an end of the program. And a program that is stopped from the keyboard
-    // would leave the step unwatched, so it is not stopped.
-    for harmless in [SIGXFSZ, SIGTSTP] {
-        signal_hook::flag::register(harmless, Arc::default()).expect("a handler for this signal can be set");
-    }
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP])
+    // A limit on file sizes is an error of a write, not an end of the program.
+    signal_hook::flag::register(SIGXFSZ, Arc::default()).expect("a handler for this signal can be set");
+    // A program that is stopped from the keyboard, or for using it from the background, would leave the step unwatched.
+    crate::exec::signals::use_the_terminal_from_the_background();
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGTSTP])
         .expect("handlers for these signals can be set");
     std::thread::spawn(move || {
         for signal in signals.forever() {
-            sink.take(match signal {
-                SIGINT => StopSignal::Now("SIGINT"),
-                SIGTERM => StopSignal::Now("SIGTERM"),
-                SIGQUIT => StopSignal::Now("SIGQUIT"),
-                _ => StopSignal::AfterStep("SIGHUP"),
-            });
+            match signal {
+                SIGINT => sink.take(StopSignal::Keyboard("SIGINT")),
+                SIGTERM => sink.take(StopSignal::Now("SIGTERM")),
+                SIGQUIT => sink.take(StopSignal::Now("SIGQUIT")),
+                SIGTSTP => sink.suspend_asked(),
+                _ => sink.take(StopSignal::AfterStep("SIGHUP")),
+            }
         }
     });
 }

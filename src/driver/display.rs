@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::audit::Recorded;
 use crate::diagnostic::escape::escape_line;
-use crate::history::event::Event;
+use crate::history::event::{Event, Heed};
 use crate::plan::Procedure;
 use crate::report::story::Teller;
-use crate::terminal::screen::{Screen, Stream};
+use crate::terminal::screen::{Hold, Screen, Stream};
 
 /// Longest line of a step's output that is shown as one line, in bytes.
 const LONGEST_LINE: usize = 4096;
@@ -97,6 +97,14 @@ impl Display {
         self.screen.flush(Duration::from_secs(2));
     }
 
+    /// Shows nothing until the hold is dropped: the terminal belongs to a question.
+    pub fn hold(&mut self) -> Hold {
+        let mut text = String::new();
+        self.rest_of_output(&mut text);
+        self.show(text);
+        self.screen.hold(Duration::from_secs(2))
+    }
+
     fn show(&self, text: String) {
         if !text.is_empty() {
             self.screen.text(text);
@@ -120,6 +128,8 @@ impl Display {
         match event {
             Event::StepIntended { step, .. } => self.screen.status(Some(format!("{step} is running"))),
             Event::StepEnded { step, .. } => self.screen.status(Some(format!("looking at what {step} ensures"))),
+            // The step goes on while a person is asked about it.
+            Event::SignalReceived { heed: Heed::Asks, .. } | Event::StopDecided { .. } => {}
             Event::RunOpened { .. } => self.screen.status(Some("looking at the facts".to_owned())),
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
@@ -145,7 +155,7 @@ impl Display {
             | Event::StepFailed { .. }
             | Event::HoldBroken { .. }
             | Event::SecretAsked { .. }
-            | Event::SignalReceived { .. }
+            | Event::SignalReceived { heed: Heed::AtOnce, .. }
             | Event::RunHalted { .. }
             | Event::RunCompleted { .. } => self.screen.status(None),
         }

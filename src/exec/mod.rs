@@ -19,6 +19,7 @@ pub mod mask;
 pub mod process;
 pub mod program;
 mod recorder;
+pub mod signals;
 mod spawn;
 mod supervisor;
 pub mod transcript;

@@ -151,6 +151,7 @@ impl State {
             | Event::HoldBroken { .. }
             | Event::SecretAsked { .. }
             | Event::SignalReceived { .. }
+            | Event::StopDecided { .. }
             | Event::RunHalted { .. }
             | Event::RunResumed { .. }
             | Event::RunUndone { .. }
@@ -186,6 +187,7 @@ impl State {
             | Event::UndoBegan { .. }
             | Event::SecretAsked { .. }
             | Event::SignalReceived { .. }
+            | Event::StopDecided { .. }
             | Event::RunResumed { .. }
             | Event::RunUndone { .. }
             | Event::RunAbandoned { .. }

@@ -118,6 +118,36 @@ pub enum Question {
     RunAgain,
 }
 
+/// What was done about a signal that asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Heed {
+    /// It was obeyed.
+    #[default]
+    AtOnce,
+    /// A person is asked what to do about the running step, which goes on meanwhile; nothing new starts before the answer.
+    Asks,
+}
+
+impl Heed {
+    /// Whether it is what goes without saying.
+    pub fn is_at_once(&self) -> bool {
+        *self == Self::AtOnce
+    }
+}
+
+/// What a person who interrupted a running step wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopDecision {
+    /// The step is ended now, with grace.
+    Stop,
+    /// The step may finish under its guards; then the run halts.
+    Finish,
+    /// The run goes on as if nobody had interrupted it.
+    Continue,
+}
+
 /// In which direction a step is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -458,6 +488,22 @@ pub enum Event {
         /// The step that was running, if one was.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         step: Option<StepId>,
+        /// What was done about it.
+        #[serde(default, skip_serializing_if = "Heed::is_at_once")]
+        heed: Heed,
+    },
+    /// The person who interrupted a running step said what is to become of it.
+    StopDecided {
+        /// The step.
+        step: StepId,
+        /// The question as shown.
+        ask: String,
+        /// The answer as given; empty where nobody gave one.
+        answer: String,
+        /// What follows from it.
+        decision: StopDecision,
+        /// How it came.
+        by: AnsweredBy,
     },
     /// The run is halted.
     RunHalted {

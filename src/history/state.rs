@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::again::Again;
-use crate::history::event::{Cause, Ending, Event, Question, Way};
+use crate::history::event::{Cause, Ending, Event, Heed, Question, StopDecision, Way};
 use crate::history::overrides::Overrides;
 use crate::id::{Digest, Fact, Fingerprint, StepId};
 
@@ -149,8 +149,11 @@ pub enum Stopping {
     HoldBroken,
     /// A signal asked to stop now.
     Signal,
-    /// The terminal is gone: what runs may finish.
-    HangUp,
+    /// What runs may finish, and nothing more starts: the terminal is gone, or a person wants it so.
+    AfterStep,
+    /// A person interrupted the running step and is asked what is to become of it. Until they say, what runs may finish, and
+    /// nothing more starts.
+    Asked,
     /// A person declined.
     Declined,
 }
@@ -300,14 +303,34 @@ impl State {
                 Ok(())
             }
             Event::SecretAsked { .. } => self.running("a secret was asked for"),
-            Event::SignalReceived { signal, .. } => {
+            Event::SignalReceived { heed: Heed::Asks, .. } => match (self.phase, self.stopping) {
+                (Phase::Acting { .. }, None) => {
+                    self.stopping = Some(Stopping::Asked);
+                    Ok(())
+                }
+                _ => {
+                    refuse("a person was asked about stopping, but no step was acting or something had said so already")
+                }
+            },
+            Event::SignalReceived { signal, heed: Heed::AtOnce, .. } => {
                 self.running("a signal came")?;
-                let why = if signal == "SIGHUP" { Stopping::HangUp } else { Stopping::Signal };
-                if matches!(self.stopping, None | Some(Stopping::HangUp)) {
+                let why = if signal == "SIGHUP" { Stopping::AfterStep } else { Stopping::Signal };
+                if matches!(self.stopping, None | Some(Stopping::AfterStep | Stopping::Asked)) {
                     self.stopping = Some(why);
                 }
                 Ok(())
             }
+            Event::StopDecided { step, decision, .. } => match (self.phase, self.stopping) {
+                (Phase::Acting { step: at }, Some(Stopping::Asked)) if self.steps[at].id == *step => {
+                    self.stopping = match decision {
+                        StopDecision::Stop => Some(Stopping::Signal),
+                        StopDecision::Finish => Some(Stopping::AfterStep),
+                        StopDecision::Continue => None,
+                    };
+                    Ok(())
+                }
+                _ => refuse(format!("a decision about stopping step `{step}`, about which nobody was asked")),
+            },
             Event::RunHalted { cause, .. } => {
                 self.running("a run halted")?;
                 if let Some(again) = &mut self.again {
@@ -562,7 +585,7 @@ impl State {
         match self.stopping {
             None => Ok(()),
             Some(Stopping::HoldBroken) => refuse(format!("step `{step}` began after a held fact had broken")),
-            Some(Stopping::Signal | Stopping::HangUp) => {
+            Some(Stopping::Signal | Stopping::AfterStep | Stopping::Asked) => {
                 refuse(format!("step `{step}` began after a signal had asked to stop"))
             }
             Some(Stopping::Declined) => refuse(format!("step `{step}` began after a person had declined")),
@@ -596,6 +619,7 @@ fn belongs_to_what_is_carried_out(event: &Event) -> bool {
             | Event::Declined { .. }
             | Event::HoldBroken { .. }
             | Event::SignalReceived { .. }
+            | Event::StopDecided { .. }
             | Event::SecretAsked { .. }
             | Event::WatchesArmed { .. }
     )

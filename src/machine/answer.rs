@@ -1,7 +1,7 @@
 //! What counts as an answer. A confirmation takes the expected words and nothing else; a manual task and `--step` take a word
 //! that nobody types by reflex. Anything else is unclear, and is asked again; silence is a no.
 
-use crate::history::event::Question;
+use crate::history::event::{Question, StopDecision};
 
 /// What an answer says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,10 +52,30 @@ pub fn what_to_type(question: Question) -> &'static str {
     }
 }
 
+/// What to type when it is asked whether a running step is to be stopped.
+pub const STOP_TO_TYPE: &str = "type `stop`, `finish` or `continue`";
+
+/// What an answer to that question says; none if it is unclear. A `y` or `no` could mean either.
+pub fn stop_decision(words: &str) -> Option<StopDecision> {
+    match words.trim() {
+        "stop" | "s" => Some(StopDecision::Stop),
+        "finish" | "f" => Some(StopDecision::Finish),
+        "continue" | "c" => Some(StopDecision::Continue),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Judgement, judge};
+    use super::{Judgement, judge, stop_decision};
     use crate::history::event::Question;
+
+    #[test]
+    fn a_reflex_neither_stops_a_step_nor_lets_it_go_on() {
+        for reflex in ["", "y", "yes", "n", "no", "ok", "halt"] {
+            assert_eq!(stop_decision(reflex), None, "{reflex}");
+        }
+    }
 
     #[test]
     fn a_reflex_is_no_answer() {

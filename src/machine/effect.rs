@@ -41,6 +41,12 @@ pub enum Effect {
         /// How long the person has, for a manual task; then [`Input::TimeIsUp`].
         within: Option<Duration>,
     },
+    /// Ask the person who interrupted the running step what is to become of it, which goes on meanwhile. Answered by
+    /// [`Input::StopAnswered`].
+    AskToStop {
+        /// The question.
+        ask: String,
+    },
     /// Start the action of the step that was just announced. Answered by [`Input::Ended`].
     Start {
         /// Index of the step.

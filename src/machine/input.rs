@@ -33,6 +33,13 @@ pub enum Input {
     },
     /// The answer to [`Effect::Ask`].
     Answered(Reply),
+    /// The answer to [`Effect::AskToStop`].
+    StopAnswered {
+        /// The words; empty where the terminal ended without an answer.
+        words: String,
+        /// How they came.
+        by: AnsweredBy,
+    },
     /// The action of the open step ended.
     Ended {
         /// How.
@@ -201,7 +208,10 @@ pub struct Break {
 /// A signal that asks to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopSignal {
-    /// SIGINT or SIGTERM: end the running step with grace, and halt. A second one ends it at once.
+    /// SIGINT, as the keyboard sends it. At a terminal the person is asked what is to become of the running step, and a second
+    /// one while they are asked ends it at once. Without a terminal, or with no step running, it is as [`Self::Now`].
+    Keyboard(&'static str),
+    /// SIGTERM: end the running step with grace, and halt. A second one ends it at once.
     Now(&'static str),
     /// SIGHUP: the terminal is gone. The running step may finish under its guards; then the run halts.
     AfterStep(&'static str),

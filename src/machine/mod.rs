@@ -17,6 +17,7 @@ pub mod overrides;
 pub mod programs;
 pub mod rerun;
 mod steps;
+mod stop;
 mod trouble;
 pub mod way_back;
 
@@ -63,6 +64,7 @@ pub fn decide(
         Input::GoBack(turn) => machine.begin_back(back, turn),
         Input::Prepared { requires, ensures, program } => machine.prepared(requires, ensures, program),
         Input::Answered(reply) => machine.answered(&reply),
+        Input::StopAnswered { words, by } => machine.stop_answered(&words, by),
         Input::Ended { ending, took, output, leftovers } => machine.ended(ending, took, output, leftovers),
         Input::Awaited { ensures, replaced } => machine.awaited(ensures, replaced),
         Input::TimeIsUp => machine.time_is_up(),

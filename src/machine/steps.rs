@@ -307,7 +307,9 @@ impl Machine<'_> {
         leftovers: Vec<String>,
     ) -> Decision {
         let Phase::Acting { step } = self.state.phase else { return Decision::default() };
-        self.action_over(step, ending, took, output, leftovers)
+        let mut decision = self.action_over(step, ending, took, output, leftovers);
+        self.withdraw_question(&mut decision);
+        decision
     }
 
     pub(super) fn action_over(

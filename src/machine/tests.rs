@@ -1,5 +1,6 @@
 mod overrides;
 mod reruns;
+mod stop;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use super::{
     SelfApproval, Settings, StopSignal, decide, rerun, way_back,
 };
 use crate::history::deviation::{Deviation, Override};
-use crate::history::event::{AnsweredBy, Cause, Ending, Event, Question, Sight, Verdict, Way};
+use crate::history::event::{AnsweredBy, Cause, Ending, Event, Heed, Question, Sight, StopDecision, Verdict, Way};
 use crate::history::state::{Phase, State, StepStatus, Verdict as RunVerdict};
 use crate::id::{Digest, Fact, StepId};
 use crate::plan::{Plan, Procedure, Programs, VERSION};
@@ -213,6 +214,7 @@ impl Rehearsed {
                 }
                 Effect::Prepare { .. }
                 | Effect::Ask { .. }
+                | Effect::AskToStop { .. }
                 | Effect::Await { .. }
                 | Effect::Examine(_)
                 | Effect::Rest(_)
@@ -224,6 +226,7 @@ impl Rehearsed {
                 Effect::Start { .. }
                     | Effect::Prepare { .. }
                     | Effect::Ask { .. }
+                    | Effect::AskToStop { .. }
                     | Effect::Await { .. }
                     | Effect::Examine(_)
                     | Effect::Rest(_)
@@ -266,7 +269,8 @@ impl Rehearsed {
                 id
             );
         }
-        // Since the last word that something may go on, nothing said that it may not.
+        // Since the last word that something may go on, nothing said that it may not, but for what a person took back.
+        let mut taken_back = false;
         for event in self.events.iter().rev() {
             match event {
                 Event::RunOpened { .. }
@@ -275,8 +279,11 @@ impl Rehearsed {
                 | Event::StepAccepted { .. }
                 | Event::RerunBegan { .. }
                 | Event::UndoBegan { .. } => break,
+                Event::StopDecided { decision: StopDecision::Continue, .. } => taken_back = true,
+                Event::SignalReceived { heed: Heed::Asks, .. } if taken_back => taken_back = false,
                 Event::HoldBroken { .. }
                 | Event::SignalReceived { .. }
+                | Event::StopDecided { .. }
                 | Event::Declined { .. }
                 | Event::StepFailed { .. }
                 | Event::RunHalted { .. } => {
@@ -408,6 +415,10 @@ impl Rehearsed {
                 };
                 Input::Answered(Reply { step, question, words, by: AnsweredBy::Terminal })
             }
+            Effect::AskToStop { .. } => {
+                let words = ["stop", "f", "continue", ""][usize::from(choice / 8) % 4].to_owned();
+                Input::StopAnswered { words, by: AnsweredBy::Terminal }
+            }
             Effect::Start { .. } => {
                 self.running = false;
                 let ending = self.told.take().unwrap_or(match choice % 8 {
@@ -523,7 +534,8 @@ proptest! {
             match kind {
                 _ if run.finished > 0 => run.die_and_resume(purpose, some_steps(&run.procedure, choice))?,
                 0 => run.feed(broken(&fact(FACTS[usize::from(choice) % 4])))?,
-                1 if choice % 4 == 0 => run.feed(Input::Signal(StopSignal::Now("SIGINT")))?,
+                1 if choice % 8 == 0 => run.feed(Input::Signal(StopSignal::Now("SIGTERM")))?,
+                1 if choice % 4 >= 2 => run.feed(Input::Signal(StopSignal::Keyboard("SIGINT")))?,
                 1 if choice % 4 == 1 => run.feed(Input::Signal(StopSignal::AfterStep("SIGHUP")))?,
                 2 => run.feed(Input::TimeIsUp)?,
                 3 if choice % 8 == 0 => run.die_and_resume(purpose, some_steps(&run.procedure, choice / 8))?,
@@ -565,6 +577,7 @@ proptest! {
             let (step, words) = ("s0".parse().unwrap(), "done".to_owned());
             run.feed(Input::Answered(Reply { step, question, words, by: AnsweredBy::Terminal }))?;
         }
+        run.feed(Input::StopAnswered { words: "stop".to_owned(), by: AnsweredBy::Terminal })?;
         prop_assert_eq!(run.events.len(), events);
     }
 }
@@ -730,15 +743,4 @@ fn a_dropped_terminal_lets_the_step_finish_and_halts_before_the_next() {
     assert_eq!(names(&run).last().map(String::as_str), Some("run_halted"));
     assert_eq!(run.state.steps.len(), 1);
     assert_eq!(run.state.steps[0].status, StepStatus::Done);
-}
-
-#[test]
-fn the_second_interrupt_ends_the_step_at_once() {
-    let mut run = opened(procedure(&[], vec![step("one", run_action(), &[], &[])]));
-    all_hold(&mut run);
-    let decision = run.peek(Input::Signal(StopSignal::Now("SIGINT")));
-    assert_eq!(decision.effects, [Effect::Terminate(Ending::Interrupted)]);
-    run.feed(Input::Signal(StopSignal::Now("SIGINT"))).unwrap();
-    let decision = run.peek(Input::Signal(StopSignal::Now("SIGINT")));
-    assert_eq!(decision.effects, [Effect::Kill(Ending::Interrupted)]);
 }

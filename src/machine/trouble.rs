@@ -1,4 +1,4 @@
-//! What follows when something is wrong: a break, a signal, a failure, a requirement that does not hold.
+//! What follows when something is wrong: a break, a failure, a requirement that does not hold.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::history::event::{Cause, DecidedBy, Ending, Event, Sight, Verdict};
 use crate::history::overrides::Holds;
 use crate::history::state::{Phase, Resumed, Stopping};
 use crate::machine::entries::{bounded, micros};
-use crate::machine::{Break, Decision, Effect, Machine, People, StopSignal};
+use crate::machine::{Break, Decision, Effect, Machine, People};
 use crate::runbook::model::{Action, Leftovers, OnFailure, Setting, Step};
 
 impl Machine<'_> {
@@ -25,14 +25,6 @@ impl Machine<'_> {
                 decision.effects.insert(0, Effect::Withdraw);
                 decision
             }
-        }
-    }
-
-    /// Whether the running step was told to end already.
-    pub(super) fn being_ended(&self) -> bool {
-        match self.state.stopping {
-            Some(Stopping::HoldBroken | Stopping::Signal) => true,
-            Some(Stopping::HangUp | Stopping::Declined) | None => false,
         }
     }
 
@@ -62,7 +54,9 @@ impl Machine<'_> {
         };
         let mut decision = match (self.state.phase, &step.action) {
             (Phase::Acting { .. }, Action::Run(_) | Action::Script(_)) => {
-                Decision { events: Vec::new(), effects: vec![Effect::Kill(Ending::Stopped)] }
+                let mut decision = Decision { events: Vec::new(), effects: vec![Effect::Kill(Ending::Stopped)] };
+                self.withdraw_question(&mut decision);
+                decision
             }
             (Phase::Acting { .. }, Action::Manual(_) | Action::Wait) => {
                 let mut decision = self.action_over(at, Ending::Stopped, Duration::ZERO, None, Vec::new());
@@ -108,47 +102,6 @@ impl Machine<'_> {
         };
         decision.events.insert(0, event);
         decision
-    }
-
-    pub(super) fn signal(&self, signal: StopSignal) -> Decision {
-        let Some(at) = self.state.current() else { return Decision::default() };
-        let step = &self.procedure.steps()[at];
-        let (name, hang_up) = match signal {
-            StopSignal::Now(name) => (name, false),
-            StopSignal::AfterStep(name) => (name, true),
-        };
-        let event = Event::SignalReceived {
-            signal: name.to_owned(),
-            step: matches!(self.state.phase, Phase::Acting { .. }).then(|| step.id.clone()),
-        };
-        let running =
-            matches!((self.state.phase, &step.action), (Phase::Acting { .. }, Action::Run(_) | Action::Script(_)));
-        let mut decision = if hang_up && (running || matches!(self.state.phase, Phase::Verifying { .. })) {
-            Decision::default()
-        } else if running {
-            let effect = if self.being_ended() {
-                Effect::Kill(Ending::Interrupted)
-            } else {
-                Effect::Terminate(Ending::Interrupted)
-            };
-            Decision { events: Vec::new(), effects: vec![effect] }
-        } else if let Phase::Acting { .. } = self.state.phase {
-            let mut decision = self.action_over(at, Ending::Interrupted, Duration::ZERO, None, Vec::new());
-            decision.effects.insert(0, Effect::Withdraw);
-            decision
-        } else {
-            let reason = format!("{name} came {} step `{}`", self.where_it_stands(), step.id);
-            let mut decision = Decision::default();
-            decision.events.push(self.halt_event(Cause::Interrupted, reason, Some(at), Vec::new()));
-            decision.effects = vec![Effect::Withdraw, Effect::Finish];
-            decision
-        };
-        decision.events.insert(0, event);
-        decision
-    }
-
-    pub(super) fn where_it_stands(&self) -> &'static str {
-        if matches!(self.state.phase, Phase::Verifying { .. }) { "while verifying" } else { "before" }
     }
 
     pub(super) fn requirement_missing(&self, next: usize, requires: Vec<Sight>) -> Decision {
@@ -244,7 +197,7 @@ impl Machine<'_> {
             return self.halt(Cause::UndoFailed, reason, Some(at));
         }
         // A signal asked to stop: nobody is asked any more.
-        if matches!(self.state.stopping, Some(Stopping::Signal | Stopping::HangUp)) {
+        if matches!(self.state.stopping, Some(Stopping::Signal | Stopping::AfterStep | Stopping::Asked)) {
             return self.halt(cause, reason, Some(at));
         }
         match (&self.settings.people, self.procedure.plan.runbook.on_failure) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::diagnostic::escape::escape_line;
 use crate::history::deviation::Override;
 use crate::history::entry::{Entry, Who};
-use crate::history::event::{AnsweredBy, Cause, DecidedBy, Ending, Event, Sight, Verdict, Way};
+use crate::history::event::{AnsweredBy, Cause, DecidedBy, Ending, Event, Sight, StopDecision, Verdict, Way};
 use crate::id::{Digest, Fingerprint, StepId};
 use crate::plan::{Procedure, action_in_words};
 use crate::runbook::duration;
@@ -216,9 +216,18 @@ impl Teller {
                 lines
             }
             Event::SecretAsked { name, .. } => vec![format!("      the secret `{}` is asked for", escape_line(name))],
-            Event::SignalReceived { signal, step } => {
+            Event::SignalReceived { signal, step, .. } => {
                 let during = step.as_ref().map(|step| format!(" during `{step}`")).unwrap_or_default();
                 vec![format!("    ! {} came{during}", escape_line(signal))]
+            }
+            Event::StopDecided { step, answer, decision, .. } => {
+                let nobody = if answer.is_empty() { "nobody answered" } else { "a person decided" };
+                let what = match decision {
+                    StopDecision::Stop => "it is stopped now",
+                    StopDecision::Finish => "it may finish, then the run halts",
+                    StopDecision::Continue => "the run goes on",
+                };
+                vec![format!("    ! `{step}`: {nobody}: {what}")]
             }
             Event::RunHalted { cause, reason, .. } => {
                 vec![format!("halted ({}): {}", cause_in_words(*cause), escape_line(reason))]

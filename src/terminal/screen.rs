@@ -9,6 +9,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::termios::tcgetwinsize;
+
 /// How many bytes may wait to be written.
 const QUEUE_BYTES: usize = 2 << 20;
 /// How often the status line is drawn.
@@ -30,6 +32,21 @@ enum Message {
     Text(String),
     Status(Option<String>),
     Flush(Sender<()>),
+    Hold(Sender<()>),
+    Release,
+}
+
+/// While this lives, nothing is written: the terminal belongs to a question. What comes in meanwhile waits, up to the bound.
+#[derive(Debug)]
+pub struct Hold(Option<Sender<Message>>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        if let Some(queue) = self.0.take() {
+            // The writer may be gone already.
+            let _ = queue.send(Message::Release);
+        }
+    }
 }
 
 /// The screen of a run.
@@ -86,6 +103,20 @@ impl Screen {
         let _ = wait.recv_timeout(at_most);
     }
 
+    /// Writes what waits, for at most this long, takes the status line away, and writes nothing more until the hold is dropped.
+    /// Where it writes to no terminal, it goes on.
+    pub fn hold(&self, at_most: Duration) -> Hold {
+        if !self.is_terminal {
+            self.flush(at_most);
+            return Hold(None);
+        }
+        let (done, wait) = channel();
+        self.send(Message::Hold(done));
+        // A terminal that stalls is no reason to wait longer.
+        let _ = wait.recv_timeout(at_most);
+        Hold(self.queue.clone())
+    }
+
     fn send(&self, message: Message) {
         if let Some(queue) = &self.queue {
             // The writer ends only when this sender is gone, or with a panic of its own; neither may stop a run.
@@ -112,57 +143,119 @@ struct Status {
     since: Instant,
 }
 
+/// What the writing thread knows.
+struct Writer {
+    stream: Stream,
+    status: Option<Status>,
+    /// How many columns the status line takes that is drawn now.
+    drawn: Option<usize>,
+    /// How many questions have the terminal to themselves.
+    holds: usize,
+    /// What waits for the last of them to be over.
+    kept: String,
+    /// Who waits until everything is written.
+    flushed: Vec<Sender<()>>,
+}
+
 fn write_all(stream: Stream, is_terminal: bool, inbox: &Receiver<Message>, waiting: &AtomicUsize, dropped: &AtomicU64) {
-    let mut status: Option<Status> = None;
-    let mut drawn = false;
-    let mut buffer = Vec::new();
+    let mut writer = Writer { stream, status: None, drawn: None, holds: 0, kept: String::new(), flushed: Vec::new() };
+    let mut text = String::new();
     loop {
-        let message = match &status {
-            Some(_) if is_terminal => inbox.recv_timeout(STATUS_EVERY),
-            Some(_) | None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        let draws = is_terminal && writer.status.is_some() && writer.holds == 0;
+        let message = if draws {
+            inbox.recv_timeout(STATUS_EVERY)
+        } else {
+            inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
         };
         match message {
             Ok(first) => {
-                buffer.clear();
-                if drawn {
-                    buffer.extend_from_slice(b"\r\x1b[K");
-                    drawn = false;
-                }
-                let mut flushed = Vec::new();
+                text.clear();
+                text.push_str(&writer.erase());
+                let mut held = None;
                 let mut next = Some(first);
                 // What waits is written at once, up to a bound, so that many short lines cost one call.
                 while let Some(message) = next {
                     match message {
-                        Message::Text(text) => {
-                            waiting.fetch_sub(text.len(), Ordering::Relaxed);
-                            buffer.extend_from_slice(text.as_bytes());
+                        Message::Text(more) if writer.holds > 0 => writer.kept.push_str(&more),
+                        Message::Text(more) => {
+                            waiting.fetch_sub(more.len(), Ordering::Relaxed);
+                            text.push_str(&more);
                         }
-                        Message::Status(text) => status = text.map(|text| Status { text, since: Instant::now() }),
-                        Message::Flush(done) => flushed.push(done),
+                        Message::Status(text) => {
+                            writer.status = text.map(|text| Status { text, since: Instant::now() });
+                        }
+                        Message::Flush(done) => writer.flushed.push(done),
+                        Message::Hold(done) => {
+                            writer.holds += 1;
+                            held = Some(done);
+                        }
+                        Message::Release => {
+                            writer.holds = writer.holds.saturating_sub(1);
+                            if writer.holds == 0 {
+                                waiting.fetch_sub(writer.kept.len(), Ordering::Relaxed);
+                                text.push_str(&std::mem::take(&mut writer.kept));
+                            }
+                        }
                     }
-                    next = if buffer.len() < 64 << 10 { inbox.try_recv().ok() } else { None };
+                    let more = text.len() < 64 << 10 && held.is_none();
+                    next = if more { inbox.try_recv().ok() } else { None };
                 }
-                let lost = dropped.swap(0, Ordering::Relaxed);
-                if lost > 0 {
-                    buffer.extend_from_slice(
-                        format!("      … {lost} lines not shown here; the record has them\n").as_bytes(),
-                    );
+                if writer.holds == 0 {
+                    let lost = dropped.swap(0, Ordering::Relaxed);
+                    if lost > 0 {
+                        text.push_str(&format!("      … {lost} lines not shown here; the record has them\n"));
+                    }
                 }
-                put(stream, &buffer);
-                for done in flushed {
+                put(stream, text.as_bytes());
+                if let Some(done) = held {
                     let _ = done.send(());
                 }
-            }
-            Err(RecvTimeoutError::Timeout) => {
-                if let Some(status) = &status
-                    && status.since.elapsed() >= STATUS_AFTER
-                {
-                    let line = format!("\r\x1b[K      … {} {}", status.text, seconds(status.since.elapsed()));
-                    put(stream, line.as_bytes());
-                    drawn = true;
+                if writer.holds == 0 {
+                    for done in writer.flushed.drain(..) {
+                        let _ = done.send(());
+                    }
                 }
             }
+            Err(RecvTimeoutError::Timeout) => writer.draw(),
             Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+impl Writer {
+    /// Draws the status line, as far as it fits the terminal as wide as it is now.
+    fn draw(&mut self) {
+        let Some(status) = self.status.as_ref().filter(|status| status.since.elapsed() >= STATUS_AFTER) else { return };
+        let line = format!("      … {} {}", status.text, seconds(status.since.elapsed()));
+        // The last column stays free; and nothing is wrapped where the terminal is narrower already than we are told (a
+        // multiplexer tells it late).
+        let fits: String = line.chars().take(self.columns().saturating_sub(1)).collect();
+        let erase = self.erase();
+        self.drawn = Some(fits.chars().count());
+        put(self.stream, format!("{erase}\r\x1b[K\x1b[?7l{fits}\x1b[?7h").as_bytes());
+    }
+
+    /// What takes the status line away. A terminal that became narrower has wrapped it into several rows by now.
+    fn erase(&mut self) -> String {
+        match self.drawn.take() {
+            None => String::new(),
+            Some(drawn) => match drawn.saturating_sub(1) / self.columns() {
+                0 => "\r\x1b[K".to_owned(),
+                rows => format!("\x1b[{rows}A\r\x1b[J"),
+            },
+        }
+    }
+
+    /// How wide the terminal is now.
+    fn columns(&self) -> usize {
+        let size = match self.stream {
+            Stream::Stdout => tcgetwinsize(std::io::stdout()),
+            Stream::Stderr => tcgetwinsize(std::io::stderr()),
+        };
+        match size {
+            Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
+            // Nobody knows; this many do no harm.
+            Ok(_) | Err(_) => 80,
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod crash;
 mod incident;
+mod interrupts;
 #[path = "../lab/mod.rs"]
 mod lab;
 mod locks;

@@ -96,9 +96,14 @@ impl Scratch {
 
     /// The data of the last event of this name.
     pub fn last(&self, event: &str) -> serde_json::Value {
+        self.last_entry(event)["data"].clone()
+    }
+
+    /// The last entry of this name.
+    pub fn last_entry(&self, event: &str) -> serde_json::Value {
         let entries = self.entries();
         let found = entries.iter().rev().find(|entry| entry["event"] == event);
-        found.unwrap_or_else(|| panic!("no `{event}` in {:?}", self.events()))["data"].clone()
+        found.unwrap_or_else(|| panic!("no `{event}` in {:?}", self.events())).clone()
     }
 }
 

@@ -1,4 +1,4 @@
-//! A person at a real terminal (tmux): prompts, answers, interrupts, and a terminal that goes away.
+//! A person at a real terminal (tmux): prompts, answers, and a terminal that goes away.
 
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,13 +8,13 @@ use crate::support::{Scratch, finish, until};
 const HEAD: &str = "interlock: 1\nname: test\n";
 
 /// A terminal in which the program runs. It goes away with its guard.
-struct Terminal {
+pub struct Terminal {
     socket: String,
 }
 
 impl Terminal {
     /// Runs a runbook in a new terminal; when it is over the terminal shows `EXIT=<code>`.
-    fn run(scratch: &Scratch, runbook: &str, arguments: &str) -> Self {
+    pub fn run(scratch: &Scratch, runbook: &str, arguments: &str) -> Self {
         let path = scratch.write("runbook.yaml", runbook);
         Self::type_in(scratch, &format!("run {} {arguments}", path.display()))
     }
@@ -35,7 +35,32 @@ impl Terminal {
         terminal
     }
 
-    fn tmux(&self, arguments: &[&str]) -> String {
+    /// A shell with job control in a new terminal.
+    pub fn shell(scratch: &Scratch) -> Self {
+        let socket = format!("interlock-{}", scratch.path().file_name().unwrap().to_str().unwrap());
+        let terminal = Self { socket };
+        terminal.tmux(&[
+            "new-session",
+            "-d",
+            "-x",
+            "150",
+            "-y",
+            "45",
+            "env",
+            "PS1=$ ",
+            "bash",
+            "--norc",
+            "--noprofile",
+            "-i",
+        ]);
+        terminal
+    }
+
+    pub fn press(&self, key: &str) {
+        self.tmux(&["send-keys", key]);
+    }
+
+    pub fn tmux(&self, arguments: &[&str]) -> String {
         let mut command = Command::new("tmux");
         command.args(["-L", &self.socket, "-f", "/dev/null"]).args(arguments).stdin(Stdio::null());
         let output = command.output().unwrap();
@@ -43,16 +68,16 @@ impl Terminal {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    fn screen(&self) -> String {
+    pub fn screen(&self) -> String {
         self.tmux(&["capture-pane", "-p"])
     }
 
-    fn wait_for(&self, text: &str) {
+    pub fn wait_for(&self, text: &str) {
         until(&format!("`{text}` on the screen"), || self.screen().contains(text));
     }
 
     /// Types a line.
-    fn type_line(&self, text: &str) {
+    pub fn type_line(&self, text: &str) {
         self.tmux(&["send-keys", "-l", text]);
         self.tmux(&["send-keys", "Enter"]);
     }
@@ -114,18 +139,6 @@ fn what_was_typed_before_the_question_is_no_answer() {
     terminal.type_line("done");
     terminal.wait_for("EXIT=0");
     assert_eq!(scratch.last("answered")["question"], "manual");
-}
-
-#[test]
-fn an_interrupt_at_the_keyboard_ends_the_step_and_halts() {
-    let scratch = Scratch::new();
-    let runbook = format!("{HEAD}steps:\n  - id: first\n    script: |\n      echo ready\n      exec sleep 60\n");
-    let terminal = Terminal::run(&scratch, &runbook, "");
-    terminal.wait_for("│ ready");
-    terminal.tmux(&["send-keys", "C-c"]);
-    terminal.wait_for("EXIT=12");
-    assert_eq!(scratch.last("signal_received")["signal"], "SIGINT");
-    assert_eq!(scratch.last("step_ended")["ending"], "interrupted");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use crate::audit::{Draft, Home, Log, LogError, Recorded, read};
 use crate::history::entry::Who;
-use crate::history::event::Event;
+use crate::history::event::{Event, Heed};
 use crate::id::RunId;
 
 /// A home in a scratch folder that goes when this is dropped.
@@ -35,7 +35,7 @@ pub(super) fn run_id(number: u64) -> RunId {
 
 /// An event that carries this text.
 pub(super) fn event(text: &str) -> Event {
-    Event::SignalReceived { signal: text.to_owned(), step: None }
+    Event::SignalReceived { signal: text.to_owned(), step: None, heed: Heed::AtOnce }
 }
 
 /// The text that [`event`] was given.

@@ -4,8 +4,8 @@ use super::common::{open, run_id, scratch};
 use crate::audit::{Draft, read, verify};
 use crate::history::deviation::{Deviation, Override};
 use crate::history::event::{
-    AnsweredBy, Cause, DecidedBy, Ending, Event, Interpreter, Output, Program, Question, Sight, Verdict, WatchedFact,
-    Way,
+    AnsweredBy, Cause, DecidedBy, Ending, Event, Heed, Interpreter, Output, Program, Question, Sight, StopDecision,
+    Verdict, WatchedFact, Way,
 };
 use crate::id::{Digest, Fingerprint, StepId};
 
@@ -92,7 +92,8 @@ fn all() -> Vec<Event> {
             freeze_micros: Some(2),
             blind_millis: Some(3),
         },
-        Event::SignalReceived { signal: text(), step: Some(step()) },
+        Event::SignalReceived { signal: text(), step: Some(step()), heed: Heed::Asks },
+        Event::StopDecided { step: step(), ask: text(), answer: text(), decision: StopDecision::Finish, by },
         Event::RunHalted { cause: Cause::StepFailed, reason: text(), step: Some(step()), seen: vec![sight()] },
         Event::RunCompleted { done: 1, already: 2, not_applicable: 3, skipped: 4, accepted: 5, deviations: 6, micros },
         Event::SecretAsked { name: text(), command: vec![text()] },
@@ -178,10 +179,11 @@ fn kind(event: &Event) -> usize {
         Event::StepSkipped { .. } => 27,
         Event::StepAccepted { .. } => 28,
         Event::WaivedFactSeen { .. } => 29,
+        Event::StopDecided { .. } => 30,
     }
 }
 
-const KINDS: usize = 30;
+const KINDS: usize = 31;
 
 #[test]
 fn there_is_a_sample_of_each_event() {
