@@ -1,7 +1,8 @@
 //! How the processes of a run are contained: chosen once, at its start, and recorded in words.
 //!
-//! With the right to make control groups of version 2 (root, or a delegated subtree; pure or hybrid hosts) each attempt
-//! of a step gets a fresh one. Without, processes are found by walking `/proc`, which is weaker and says so.
+//! With the right to make control groups (root, or a delegated subtree) each attempt of a step gets a fresh one: of version 2
+//! (pure or hybrid hosts), else of the freezer of version 1. Without, processes are found by walking `/proc`, which is weaker
+//! and says so.
 
 use std::fs;
 use std::io;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::exec::cgroup::{self, Cgroup};
+use crate::exec::cgroup::{self, Cgroup, Hierarchy};
 use crate::exec::crew::Crew;
 use crate::exec::guardian::Guardian;
 use crate::exec::process::Leftover;
@@ -53,10 +54,21 @@ impl Containment {
     /// Tried first is a group below our own, then one at the top of the hierarchy. A way counts as working when a group
     /// could be made, frozen and removed in it.
     pub fn detect(run: &str) -> Self {
-        let tier = match Groups::make(run) {
-            Ok(groups) => Tier::Cgroup(groups),
-            Err(reason) => Tier::Walk { family: Arc::new(Family::with_orphans()), reason },
-        };
+        Self::detect_among(run, &[Hierarchy::Unified, Hierarchy::Freezer])
+    }
+
+    fn detect_among(run: &str, hierarchies: &[Hierarchy]) -> Self {
+        let mut reasons = Vec::new();
+        for hierarchy in hierarchies {
+            match Groups::make(run, *hierarchy) {
+                Ok(groups) => {
+                    let tier = Tier::Cgroup(groups);
+                    return Self { run: run.to_owned(), tier, killability: killability(), crew: Crew::default() };
+                }
+                Err(reason) => reasons.push(reason),
+            }
+        }
+        let tier = Tier::Walk { family: Arc::new(Family::with_orphans()), reason: reasons.join("; ") };
         Self { run: run.to_owned(), tier, killability: killability(), crew: Crew::default() }
     }
 
@@ -64,6 +76,12 @@ impl Containment {
     pub fn walk(run: &str) -> Self {
         let tier = Tier::Walk { family: Arc::new(Family::with_orphans()), reason: "asked for".to_owned() };
         Self { run: run.to_owned(), tier, killability: killability(), crew: Crew::default() }
+    }
+
+    /// As [`Self::detect`], for machines without control groups of version 2.
+    #[cfg(test)]
+    pub(super) fn freezer(run: &str) -> Self {
+        Self::detect_among(run, &[Hierarchy::Freezer])
     }
 
     /// As [`Self::detect`], for machines on which no child can be born in a control group.
@@ -79,7 +97,13 @@ impl Containment {
     /// The way that was chosen, in words.
     pub fn describe(&self) -> String {
         match &self.tier {
-            Tier::Cgroup(groups) => format!("cgroup v2 at {}", groups.run.path().display()),
+            Tier::Cgroup(groups) => {
+                let kind = match groups.run.hierarchy() {
+                    Hierarchy::Unified => "cgroup v2",
+                    Hierarchy::Freezer => "cgroup v1 freezer",
+                };
+                format!("{kind} at {}", groups.run.path().display())
+            }
             Tier::Walk { reason, .. } => format!("process walk (weaker: {reason})"),
         }
     }
@@ -128,23 +152,25 @@ impl Containment {
 
 impl Groups {
     /// Makes the run's group, or says in words why not.
-    fn make(run: &str) -> Result<Self, String> {
+    fn make(run: &str, hierarchy: Hierarchy) -> Result<Self, String> {
+        let kind = match hierarchy {
+            Hierarchy::Unified => "cgroup v2",
+            Hierarchy::Freezer => "the cgroup v1 freezer",
+        };
         let mountinfo = fs::read_to_string("/proc/self/mountinfo").map_err(|error| format!("mounts: {error}"))?;
-        let mounts = cgroup::mounts(&mountinfo);
-        let Some(mount) = mounts.first() else { return Err("cgroup v2 is not mounted".to_owned()) };
+        let mounts = cgroup::mounts(&mountinfo, hierarchy);
+        let Some(mount) = mounts.first() else { return Err(format!("{kind} is not mounted")) };
         let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| format!("/proc/self/cgroup: {error}"))?;
-        // A path with `..` is outside of what this mount shows.
-        let own = cgroup::own_path(&own).filter(|path| !path.split('/').any(|part| part == ".."));
-        let Some(own) = own.map(|path| mount.join(path)) else {
-            return Err(format!("our own control group is not below {}", mount.display()));
+        let Some(own) = mount.own(&own, hierarchy) else {
+            return Err(format!("our own control group is not below {}", mount.place.display()));
         };
         let mut parents: Vec<PathBuf> = vec![own.clone()];
-        if own != *mount {
-            parents.push(mount.clone());
+        if own != mount.place {
+            parents.push(mount.place.clone());
         }
         let mut reasons = Vec::new();
         for parent in parents {
-            match Self::make_in(&parent, &own, run) {
+            match Self::make_in(&parent, &own, run, hierarchy) {
                 Ok(groups) => return Ok(groups),
                 Err(error) => reasons.push(format!("no control group can be made in {}: {error}", parent.display())),
             }
@@ -152,10 +178,10 @@ impl Groups {
         Err(reasons.join("; "))
     }
 
-    fn make_in(parent: &Path, own: &Path, run: &str) -> io::Result<Self> {
+    fn make_in(parent: &Path, own: &Path, run: &str, hierarchy: Hierarchy) -> io::Result<Self> {
         let name = format!("interlock.{run}");
-        let home = Arc::new(Cgroup::open(own)?.door()?);
-        let parent = Cgroup::open(parent)?;
+        let home = Arc::new(Cgroup::open(own, hierarchy)?.door()?);
+        let parent = Cgroup::open(parent, hierarchy)?;
         let group = match parent.create_child(&name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 // An earlier process of this run left it. It is not used again: the guardian of that process may be late, and
@@ -199,7 +225,11 @@ impl Drop for Groups {
 fn self_test(group: &Cgroup) -> io::Result<WayIn> {
     let name = format!("self-test.{}", std::process::id());
     let test = group.create_child(&name)?;
-    let way_in = if spawn::can_be_born_in(test.directory()) { WayIn::Birth } else { WayIn::Door };
+    let way_in = match group.hierarchy() {
+        Hierarchy::Unified if spawn::can_be_born_in(test.directory()) => WayIn::Birth,
+        // No child is born in a group of version 1.
+        Hierarchy::Unified | Hierarchy::Freezer => WayIn::Door,
+    };
     let tested = test.door().and_then(|_| test.freeze());
     // A child that has just ended may still be on its way out.
     for _ in 0..100 {

@@ -1,4 +1,4 @@
-//! Real processes, in both tiers. Everything is started through the room itself, so that dropping a containment or a
+//! Real processes, in each tier. Everything is started through the room itself, so that dropping a containment or a
 //! control ends it, also when a test fails.
 
 use std::fs;
@@ -38,16 +38,23 @@ struct Step {
 }
 
 impl Bench {
-    /// One bench for each tier: control groups, entered in both ways (as root these tests insist on them), and the walk.
-    fn tiers(name: &str) -> [Self; 3] {
+    /// One bench for each tier: control groups, entered in both ways, the freezer of version 1 (as root these tests insist on
+    /// them), and the walk.
+    fn tiers(name: &str) -> [Self; 4] {
         let grouped = Containment::detect(&run_name(name));
         if rustix::process::geteuid().is_root() {
             assert!(grouped.describe().starts_with("cgroup v2 at "), "{}", grouped.describe());
+        }
+        let freezer = Containment::freezer(&run_name(&format!("{name}-v1")));
+        if rustix::process::geteuid().is_root() {
+            let hint = "mount it: mount -t cgroup -o freezer freezer /sys/fs/cgroup/freezer";
+            assert!(freezer.describe().starts_with("cgroup v1 freezer at "), "{}; {hint}", freezer.describe());
         }
         let by_the_door = Containment::by_the_door(&run_name(&format!("{name}-door")));
         [
             Self::with(grouped),
             Self::with(by_the_door),
+            Self::with(freezer),
             Self::with(Containment::walk(&run_name(&format!("{name}-walk")))),
         ]
     }
@@ -182,7 +189,7 @@ pub(super) fn read_cast(path: &Path) -> (Vec<u8>, Vec<String>, String) {
 }
 
 #[test]
-fn a_command_runs_and_ends_in_both_tiers() {
+fn a_command_runs_and_ends_in_each_tier() {
     for bench in Bench::tiers("basic") {
         let ended = bench.run("a", "echo out; echo err >&2; exit 3");
         assert_eq!((ended.ending, ended.leftovers, ended.survivors), (Exit::Code(3), vec![], vec![]));

@@ -219,25 +219,40 @@ fn p07_killed_while_going_back_it_goes_back_all_the_way() {
     }
 }
 
+/// Where cgroup v2 is not to be had: everything of it is unmounted, for this program alone.
+const WITHOUT_V2: [&str; 4] = ["--mount", "sh", "-c", "umount --all --types cgroup2 && exec \"$@\""];
+
 #[test]
 fn p07_what_a_killed_program_left_running_stops_working_with_grandchildren_that_left_the_session() {
-    let scratch = Scratch::new();
-    let dir = scratch.path().display().to_string();
-    let text = "interlock: 1\nname: test\nsteps:\n  - id: work\n    script: |\n      trap '' TERM HUP\n      for n in 1 2 3; do\n        setsid sh -c 'trap \"\" TERM HUP; while :; do echo x >> DIR/counter; done' DIR-writer &\n      done\n      while :; do echo x >> DIR/counter; done\n";
-    scratch.write("runbook.yaml", &text.replace("DIR", &dir));
-    let mut child = scratch.command(&["run", &path(&scratch)]).spawn().unwrap();
-    let writer = format!("{dir}-writer");
-    until("all writers write", || alive(&writer) && scratch.read("counter").len() > 2000);
-    child.kill().unwrap();
-    child.wait().unwrap();
-    until("the writers are gone", || !alive(&writer));
-    let length = || std::fs::metadata(scratch.path().join("counter")).unwrap().len();
-    let mut last = length();
-    until("nobody writes any more", || std::mem::replace(&mut last, length()) == length());
-    let open = &scratch.open_runs()[0];
-    assert_eq!((&open["state"], &open["doubt"]), (&"died".into(), &"work".into()));
-    let words = scratch.interlock(&["status"]).stdout;
-    assert!(words.contains("in doubt: step `work`"), "{words}");
+    for (unshared, contained) in [(&[][..], "cgroup v2 at "), (&WITHOUT_V2, "cgroup v1 freezer at ")] {
+        let scratch = Scratch::new();
+        let dir = scratch.path().display().to_string();
+        let text = "interlock: 1\nname: test\nsteps:\n  - id: work\n    script: |\n      trap '' TERM HUP\n      for n in 1 2 3; do\n        setsid sh -c 'trap \"\" TERM HUP; while :; do echo x >> DIR/counter; done' DIR-writer &\n      done\n      while :; do echo x >> DIR/counter; done\n";
+        scratch.write("runbook.yaml", &text.replace("DIR", &dir));
+        let runbook = path(&scratch);
+        let program = scratch.command(&["run", &runbook]);
+        let mut command =
+            if unshared.is_empty() { scratch.command(&["run", &runbook]) } else { Command::new("unshare") };
+        if !unshared.is_empty() {
+            command.args(unshared).arg("sh").arg(program.get_program()).args(program.get_args());
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        }
+        let mut child = command.spawn().unwrap();
+        let writer = format!("{dir}-writer");
+        until("all writers write", || alive(&writer) && scratch.read("counter").len() > 2000);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        until("the writers are gone", || !alive(&writer));
+        let length = || std::fs::metadata(scratch.path().join("counter")).unwrap().len();
+        let mut last = length();
+        until("nobody writes any more", || std::mem::replace(&mut last, length()) == length());
+        let tier = scratch.last("run_opened")["containment"].as_str().unwrap().to_owned();
+        assert!(tier.starts_with(contained), "{tier}");
+        let open = &scratch.open_runs()[0];
+        assert_eq!((&open["state"], &open["doubt"]), (&"died".into(), &"work".into()));
+        let words = scratch.interlock(&["status"]).stdout;
+        assert!(words.contains("in doubt: step `work`"), "{words}");
+    }
 }
 
 #[test]

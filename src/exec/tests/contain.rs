@@ -1,4 +1,4 @@
-//! Freezing, ending and leaving nothing behind, in both tiers.
+//! Freezing, ending and leaving nothing behind, in each tier.
 
 use super::{
     Arc, Bench, Containment, Duration, Exit, LONG, Leftovers, Path, Step, fs, lives, only, pids_in, run_name,
@@ -187,53 +187,125 @@ fn a_service_that_nobody_lets_go_is_killed() {
     }
 }
 
-#[test]
-fn a_run_removes_its_control_group_and_what_is_left_in_it() {
-    let bench = Bench::new("removed");
-    let text = bench.containment.describe();
-    let Some(place) = text.strip_prefix("cgroup v2 at ") else { return assert!(text.starts_with("process walk")) };
-    let step = bench.start("a", &bench.sh("echo $$ >> pids; exec sleep 64"));
-    let pid = pids_in(&bench.path("pids"), 1)[0];
-    let Bench { folder, containment, .. } = bench;
-    drop(containment);
-    assert!(!Path::new(place).exists());
-    assert_eq!(step.end().ending, Exit::Signal(9));
-    assert!(!lives(pid));
-    drop(folder);
+/// Where the run's control group is; none for the walk.
+fn place(words: &str) -> Option<&str> {
+    let place = words.strip_prefix("cgroup v2 at ").or_else(|| words.strip_prefix("cgroup v1 freezer at "));
+    assert!(place.is_some() || words.starts_with("process walk"), "{words}");
+    place
 }
 
-/// This test starts itself again in the part of the program, and kills that with SIGKILL.
+#[test]
+fn a_run_removes_its_control_group_and_what_is_left_in_it() {
+    for bench in Bench::tiers("removed") {
+        let text = bench.containment.describe();
+        let Some(place) = place(&text) else { continue };
+        let step = bench.start("a", &bench.sh("echo $$ >> pids; exec sleep 64"));
+        let pid = pids_in(&bench.path("pids"), 1)[0];
+        let Bench { folder, containment, .. } = bench;
+        drop(containment);
+        assert!(!Path::new(place).exists());
+        assert_eq!(step.end().ending, Exit::Signal(9));
+        assert!(!lives(pid));
+        drop(folder);
+    }
+}
+
+#[test]
+fn what_is_killed_is_never_left_frozen() {
+    for bench in Bench::tiers("thawed") {
+        for round in 1..=20 {
+            let step = bench.start(&format!("a-{round}"), &bench.sh("echo $$ >> pids; exec sleep 65"));
+            pids_in(&bench.path("pids"), round);
+            std::thread::scope(|scope| {
+                for _ in 0..3 {
+                    scope.spawn(|| step.control.freeze());
+                }
+                scope.spawn(|| step.control.kill());
+            });
+            step.control.freeze();
+            assert_eq!(step.end().ending, Exit::Signal(9), "{}", bench.containment.describe());
+        }
+    }
+}
+
+#[test]
+fn what_a_step_hides_in_groups_of_its_own_is_frozen_and_killed_too() {
+    for bench in Bench::tiers("below") {
+        let text = bench.containment.describe();
+        let Some(place) = place(&text) else { continue };
+        let below = Path::new(place).join("step.a/below/further");
+        let script = format!(
+            "mkdir -p {0}; (echo 0 > {0}/cgroup.procs; echo $$ > mine; exec sh -c 'echo $$ >> pids; while :; do echo x >> count.1; done') & wait",
+            below.display()
+        );
+        let step = bench.start("a", &bench.sh(&script));
+        let pid = pids_in(&bench.path("pids"), 1)[0];
+        wait_until("it writes", || size(&bench, 1) > 0);
+        assert!(fs::read_to_string(below.join("cgroup.procs")).unwrap().contains(&pid.to_string()));
+        assert_eq!(step.control.freeze().trouble, None);
+        let at_freeze = size(&bench, 1);
+        step.control.kill();
+        assert_eq!(step.end().ending, Exit::Signal(9));
+        assert!(!lives(pid));
+        assert_eq!(size(&bench, 1), at_freeze);
+        wait_until("its groups are removed", || !below.exists());
+    }
+}
+
+/// This test starts itself again in the part of the program, and kills that with SIGKILL, in each tier, with the step running and
+/// with the step frozen.
 #[test]
 fn nothing_of_a_step_goes_on_when_the_program_is_killed() {
     const ROLE: &str = "INTERLOCK_TEST_VICTIM";
     let run = |folder: &Path| format!("victim-{}", folder.file_name().unwrap().to_str().unwrap());
+    let contain = |tier: &str, run: &str| match tier {
+        "freezer" => Containment::freezer(run),
+        "walk" => Containment::walk(run),
+        _ => Containment::detect(run),
+    };
     if let Some(folder) = std::env::var_os(ROLE) {
         let folder = Path::new(&folder);
-        let bench = Bench::with(Containment::detect(&run(folder)));
+        let tier = fs::read_to_string(folder.join("tier")).unwrap();
+        let bench = Bench::with(contain(&tier, &run(folder)));
         let step = bench.start("a", &bench.sh(&ten_writers(folder)));
+        if folder.join("freeze").exists() {
+            pids_in(&folder.join("pids"), 10);
+            assert_eq!(step.control.freeze().trouble, None);
+        }
         fs::write(folder.join("place"), bench.containment.describe()).unwrap();
         fs::write(folder.join("main"), format!("{}\n", step.running.pid())).unwrap();
         let ended = step.end();
         panic!("the victim was not killed in time: {ended:?}");
     }
-    let bench = Bench::new("killer");
     let name = "exec::tests::contain::nothing_of_a_step_goes_on_when_the_program_is_killed";
-    let mut victim = only(name, ROLE, bench.folder.path()).spawn().unwrap();
-    let main = pids_in(&bench.path("main"), 1)[0];
-    let pids = pids_in(&bench.path("pids"), 10);
-    victim.kill().unwrap();
-    victim.wait().unwrap();
-    wait_until("the main process is dead", || !lives(main));
-    let place = fs::read_to_string(bench.path("place")).unwrap();
-    if let Some(place) = place.strip_prefix("cgroup v2 at ") {
-        wait_until("every process is dead", || pids.iter().all(|pid| !lives(*pid)));
-        // The next process of the same run finds the group, makes it good again, and removes it at its end.
-        assert!(Path::new(place).exists());
-        let again = Bench::with(Containment::detect(&run(bench.folder.path())));
-        assert_eq!(again.containment.describe(), format!("cgroup v2 at {place}"));
-        assert_eq!(again.run("a", "exit 0").ending, Exit::Code(0));
-        drop(again);
-        assert!(!Path::new(place).exists());
+    for (tier, frozen) in [("best", false), ("best", true), ("freezer", false), ("freezer", true), ("walk", false)] {
+        let bench = Bench::new(&format!("killer-{tier}-{frozen}"));
+        fs::write(bench.path("tier"), tier).unwrap();
+        if frozen {
+            fs::write(bench.path("freeze"), "").unwrap();
+        }
+        let mut victim = only(name, ROLE, bench.folder.path()).spawn().unwrap();
+        let main = pids_in(&bench.path("main"), 1)[0];
+        let pids = pids_in(&bench.path("pids"), 10);
+        victim.kill().unwrap();
+        victim.wait().unwrap();
+        wait_until("the main process is dead", || !lives(main));
+        let words = fs::read_to_string(bench.path("place")).unwrap();
+        if let Some(place) = place(&words) {
+            wait_until("every process is dead", || pids.iter().all(|pid| !lives(*pid)));
+            // The next process of the same run finds the group, makes it good again, and removes it at its end.
+            assert!(Path::new(place).exists());
+            let again = Bench::with(contain(tier, &run(bench.folder.path())));
+            assert_eq!(again.containment.describe(), words);
+            assert_eq!(again.run("a", "exit 0").ending, Exit::Code(0));
+            drop(again);
+            assert!(!Path::new(place).exists());
+        } else {
+            // Here they go on until the run is taken up again, which ends what has their mark.
+            let (_, left) = contain(tier, &run(bench.folder.path())).end_left_by("a").unwrap();
+            assert_eq!(left, []);
+            assert!(pids.iter().all(|pid| !lives(*pid)));
+        }
     }
 }
 
