@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -97,6 +97,12 @@ impl Cgroup {
     pub(super) fn door(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::WRONLY | OFlags::CLOEXEC;
         Ok(rustix::fs::openat(&self.directory, "cgroup.procs", flags, Mode::empty())?)
+    }
+
+    /// How long it has been as it is; none if that cannot be told.
+    pub(super) fn age(&self, now: SystemTime) -> Option<Duration> {
+        let changed = rustix::fs::fstat(&self.directory).ok()?.st_mtime;
+        now.duration_since(SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(changed).ok()?)).ok()
     }
 
     /// The processes in it and in the groups below it.

@@ -9,7 +9,9 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::FlockOperation;
 
 use crate::exec::cgroup::{self, Cgroup, Hierarchy};
 use crate::exec::crew::Crew;
@@ -18,6 +20,11 @@ use crate::exec::process::Leftover;
 use crate::exec::spawn::{self, Killability};
 use crate::exec::tree::{Leaf, Tree, WayIn};
 use crate::exec::walk::{self, Family, Strays, WalkTree};
+
+/// What the names of runs' groups begin with.
+const PREFIX: &str = "interlock.";
+/// How old a group must be before anybody takes it for one that was left behind: a program may just be setting it up.
+const LEFT_AFTER: Duration = Duration::from_secs(60);
 
 /// How the processes of one run are contained. Dropping it ends what is left in the run's own control group and removes
 /// the group.
@@ -179,7 +186,7 @@ impl Groups {
     }
 
     fn make_in(parent: &Path, own: &Path, run: &str, hierarchy: Hierarchy) -> io::Result<Self> {
-        let name = format!("interlock.{run}");
+        let name = format!("{PREFIX}{run}");
         let home = Arc::new(Cgroup::open(own, hierarchy)?.door()?);
         let parent = Cgroup::open(parent, hierarchy)?;
         let group = match parent.create_child(&name) {
@@ -192,6 +199,9 @@ impl Groups {
             }
             result => result?,
         };
+        // For as long as we, or our guardian, live, nobody takes it for a dead run's.
+        rustix::fs::flock(group.directory(), FlockOperation::NonBlockingLockExclusive)?;
+        sweep(&parent);
         let tested = self_test(&group).and_then(|way_in| Ok((way_in, Guardian::post(&group)?)));
         match tested {
             Ok((way_in, guardian)) => {
@@ -218,6 +228,23 @@ impl Drop for Groups {
         }
         // Last, so that there is no moment without it while something may run.
         self.guardian.take();
+    }
+}
+
+/// Removes the groups that dead runs have left here with nothing in them. That of a living run is locked, and one in which something
+/// still lives is for whoever takes that run up.
+fn sweep(parent: &Cgroup) {
+    // What cannot be looked at or removed stays; it harms nobody.
+    let Ok(names) = parent.children() else { return };
+    for name in names.iter().filter(|name| name.starts_with(PREFIX)) {
+        let Ok(group) = parent.open_child(name) else { continue };
+        let lock = || rustix::fs::flock(group.directory(), FlockOperation::NonBlockingLockExclusive);
+        if group.age(SystemTime::now()).is_some_and(|age| age >= LEFT_AFTER)
+            && lock().is_ok()
+            && group.is_populated().is_ok_and(|populated| !populated)
+        {
+            let _removed = parent.remove_child(name);
+        }
     }
 }
 

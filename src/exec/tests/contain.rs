@@ -210,6 +210,46 @@ fn a_run_removes_its_control_group_and_what_is_left_in_it() {
     }
 }
 
+/// As if a group had been made in the year 2001.
+fn make_old(place: &Path) {
+    let long_ago = rustix::fs::Timespec { tv_sec: 1_000_000_000, tv_nsec: 0 };
+    let times = rustix::fs::Timestamps { last_access: long_ago, last_modification: long_ago };
+    rustix::fs::utimensat(rustix::fs::CWD, place, &times, rustix::fs::AtFlags::empty()).unwrap();
+}
+
+#[test]
+fn what_dead_runs_have_left_empty_is_removed_and_nothing_else() {
+    for bench in Bench::tiers("sweep") {
+        let text = bench.containment.describe();
+        let Some(living) = place(&text).map(Path::new) else { continue };
+        let beside = |name: &str| living.with_file_name(format!("interlock.{}", run_name(&format!("sweep-{name}"))));
+        let (dead, young, busy) = (beside("dead"), beside("young"), beside("busy"));
+        for group in [&dead, &young, &busy] {
+            fs::create_dir_all(group.join("step.a-1")).unwrap();
+        }
+        // What a step left running that hangs in a dead run's group: the door is open to us.
+        let mut sleeper = std::process::Command::new("sleep").arg("66").spawn().unwrap();
+        fs::write(busy.join("step.a-1/cgroup.procs"), sleeper.id().to_string()).unwrap();
+        for group in [living, &dead, &busy] {
+            make_old(group);
+        }
+        let next_name = run_name("sweep-next");
+        let next =
+            if text.contains("freezer") { Containment::freezer(&next_name) } else { Containment::detect(&next_name) };
+        assert!(living.exists(), "the group of a living run is left alone, also while nothing runs in it");
+        assert!(!dead.exists(), "{text}");
+        assert!(young.exists() && busy.exists(), "{text}");
+        assert_eq!(bench.run("a", "exit 0").ending, Exit::Code(0));
+        drop(next);
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
+        for group in [&young, &busy] {
+            fs::remove_dir(group.join("step.a-1")).unwrap();
+            fs::remove_dir(group).unwrap();
+        }
+    }
+}
+
 #[test]
 fn what_is_killed_is_never_left_frozen() {
     for bench in Bench::tiers("thawed") {
