@@ -44,6 +44,8 @@ use crate::plan::Procedure;
 
 /// How long entries that start nothing wait for company before they are synced.
 const GATHER: Duration = Duration::from_millis(20);
+/// How long what runs may take to end after the log has failed.
+const END_BOUND: Duration = Duration::from_secs(10);
 /// How much of a step's output is shown in each [`SHOWN_EVERY`], in bytes; nobody can read more.
 const SHOWN_BYTES: usize = 256 << 10;
 /// The period for [`SHOWN_BYTES`].
@@ -718,8 +720,14 @@ impl Driver {
         if let Some(control) = self.guard.running() {
             control.freeze();
             control.kill();
-            let deadline = Instant::now() + Duration::from_secs(10);
-            while let Some(left) = deadline.checked_duration_since(Instant::now()) {
+            if self.running.is_none() {
+                // Its end was told already; what it may have left as a service ends now.
+                control.wait_until_empty(END_BOUND);
+            }
+            let deadline = Instant::now() + END_BOUND;
+            while self.running.is_some()
+                && let Some(left) = deadline.checked_duration_since(Instant::now())
+            {
                 match self.inbox.recv_timeout(left) {
                     Ok(Message::Ended(_)) | Err(_) => break,
                     Ok(

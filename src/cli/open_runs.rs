@@ -429,6 +429,8 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         runbook: open.runbook.clone(),
         user: user.clone(),
     };
+    // Before the locks: whoever may not write this log must not touch what its runs claim.
+    let log = Log::open(&home, who).map_err(|error| Failure::Internal(error.to_string()))?;
     let locks = Locks::take(&open.locks, &claim).map_err(|error| match error {
         LockError::Held(reason) => {
             say(&format!("interlock: refused: {reason}"));
@@ -436,7 +438,6 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         }
         LockError::Machine { .. } => Failure::Internal(error.to_string()),
     })?;
-    let log = Log::open(&home, who).map_err(|error| Failure::Internal(error.to_string()))?;
     // What is left of the step in doubt is ended when the run is set up.
     let resumption = Resumption { taken_over, ended: Vec::new() };
     let run = driver::Run {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails it, with its place")]
 
 mod crash;
+mod faults;
 mod incident;
 mod interrupts;
 #[path = "../lab/mod.rs"]
@@ -18,6 +19,7 @@ mod quickstart;
 mod reruns;
 mod runs;
 mod support;
+mod take_over;
 mod terminal;
 mod tidy;
 mod way_back;
