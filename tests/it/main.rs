@@ -16,6 +16,7 @@ mod policy;
 mod postgres_states;
 mod programs;
 mod quickstart;
+mod random;
 mod reruns;
 mod runs;
 mod support;
