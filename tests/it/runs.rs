@@ -430,7 +430,7 @@ fn a_step_has_a_clean_environment_and_nothing_on_its_input() {
 fn a_runbook_with_mistakes_names_them_all_and_starts_nothing() {
     let scratch = Scratch::new();
     let ran = scratch.run(
-        &format!("{HEAD}steps:\n  - id: a\n    rum: [\"true\"]\n  - id: b\n    script: touch {}/ran\n    timeout: 5\n    save: {x: {regex: y}}\n", scratch.path().display()),
+        &format!("{HEAD}steps:\n  - id: a\n    rum: [\"true\"]\n  - id: b\n    script: touch {}/ran\n    timeout: 5\n    save: {{x: {{regex: y}}}}\n", scratch.path().display()),
         &[],
     );
     assert_eq!(ran.code, 2);
