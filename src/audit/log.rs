@@ -20,9 +20,11 @@ use std::sync::Arc;
 use chrono::Utc;
 use uuid::Uuid;
 
+use super::anchor::{Birth, birth};
 use super::error::{LogError, io_error};
 use super::line::MAX_LINE;
 use super::lines::Lines;
+use super::read::list_names;
 use super::segment::{Geometry, Head, Past, head_at, make_segment, make_whole, open_head, read_all, write_all};
 use super::storage::{Directory, HomeProblem, Storage};
 use super::tail::{Position, Tail, judge};
@@ -89,7 +91,10 @@ impl Log {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Past::None,
             Err(error) => return Err(LogError::Io { doing: "read", path: home.runs(), source: Arc::new(error) }),
         };
-        let author = Author::new(who, boot.trim_end().to_owned())?;
+        let mut author = Author::new(who, boot.trim_end().to_owned())?;
+        if !list_names(&home.audit()).is_ok_and(|all| all.iter().any(|name| names::first_of(name).is_some())) {
+            author.birth = Some(birth(home));
+        }
         Writer::open(storage, home.audit(), Geometry::SHIPPED, author, &past).map(Self)
     }
 
@@ -128,12 +133,14 @@ pub(super) struct Author {
     who: Who,
     who_json: String,
     boot: String,
+    /// For a log that is still to be made.
+    birth: Option<Birth>,
 }
 
 impl Author {
     pub fn new(who: Who, boot: String) -> Result<Self, LogError> {
         let who_json = json(&who)?;
-        Ok(Self { who, who_json, boot })
+        Ok(Self { who, who_json, boot, birth: None })
     }
 }
 
@@ -187,8 +194,11 @@ impl<S: Storage> Writer<S> {
     fn start(&mut self) -> Result<(), LogError> {
         self.catch_up(ReadOn::FromDisk)?;
         if self.head.at.seq == 1 {
-            let event =
-                Event::LogCreated { log: Uuid::now_v7().to_string(), program: env!("CARGO_PKG_VERSION").to_owned() };
+            let (log, key) = match self.author.birth.take() {
+                Some(Birth { log, key }) => (log, key),
+                None => (Uuid::now_v7().to_string(), None),
+            };
+            let event = Event::LogCreated { log, program: env!("CARGO_PKG_VERSION").to_owned(), key };
             self.write(&[Draft { run: None, event: &event }], Purpose::Closing)?;
         }
         self.record_repairs()

@@ -13,27 +13,32 @@
 //! [`Log`] writes, [`read`] follows the chain and yields entries, [`verify()`] recomputes everything and names every
 //! finding. Reading and verifying share the code that splits and decodes lines, and nothing with what writes them.
 
+mod anchor;
 mod error;
 mod home;
 mod line;
 mod lines;
 mod log;
 mod names;
+mod note;
 mod read;
 mod report;
 mod segment;
 mod storage;
 mod tail;
+mod tree;
 mod verify;
 mod who;
 
 #[cfg(test)]
 mod tests;
 
+pub use anchor::{AnchorError, Made, checkpoint};
 pub use error::LogError;
 pub use home::Home;
 pub use line::{FIRST_PREV, MAX_LINE};
 pub use log::{Draft, Log, MAX_APPEND, RESERVE, Recorded, SEGMENT};
+pub use note::{Checkpoint, NoteError, PublicKey};
 pub use read::{Found, ReadError, Reader, head, read};
 pub use report::{Finding, Kind, Report, Severity};
-pub use verify::verify;
+pub use verify::{Anchors, verify, verify_against};

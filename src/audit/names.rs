@@ -10,6 +10,7 @@ pub(super) const UNRECORDED: &str = ".unrecorded";
 pub(super) const TORN: &str = "torn-";
 
 const SEGMENT_END: &str = ".jsonl";
+const CHECKPOINT_END: &str = ".checkpoint";
 const SEGMENT_DIGITS: usize = 16;
 
 /// The name of the segment whose first entry has this number.
@@ -25,6 +26,18 @@ pub(super) fn first_of(name: &str) -> Option<u64> {
     }
     let first = digits.parse().ok()?;
     (segment(first) == name).then_some(first)
+}
+
+/// The name of the checkpoint of so many entries.
+pub(super) fn checkpoint(size: u64) -> String {
+    format!("{size:016}{CHECKPOINT_END}")
+}
+
+/// How many entries the checkpoint with this name speaks of; none if it is not the name of one.
+pub(super) fn size_of_checkpoint(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(CHECKPOINT_END)?;
+    let size = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())??;
+    (checkpoint(size) == name).then_some(size)
 }
 
 /// The segments among these names, each with the number of its first entry, in order.

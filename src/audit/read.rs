@@ -165,6 +165,26 @@ impl Iterator for Reader {
 }
 
 impl Reader {
+    /// Reads on from a place in a segment that was reached before.
+    ///
+    /// # Errors
+    /// The segment cannot be opened.
+    pub(super) fn from(home: &Home, segment: &str, at: Position) -> Result<Self, ReadError> {
+        let folder = home.audit();
+        let file = Arc::new(open(&folder.join(segment))?);
+        let current = Segment { name: segment.into(), lines: lines(&file, &at), file };
+        Ok(Self { folder, at, current: Some(current), state: State::Reading })
+    }
+
+    /// Where it stands: after the last entry that was yielded, in this segment.
+    pub(super) fn place(&self) -> (Position, String) {
+        let segment = match &self.current {
+            Some(segment) => segment.name.to_string(),
+            None => names::segment(self.at.seq),
+        };
+        (self.at.clone(), segment)
+    }
+
     fn step(&mut self) -> Result<Next, ReadError> {
         let Self { folder, at, current, .. } = self;
         let segment = match current {

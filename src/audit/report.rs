@@ -26,6 +26,10 @@ pub struct Report {
     pub last_time: Option<String>,
     /// The number and the digest of the last entry: what the next one's `prev` will be.
     pub head: Option<(u64, Digest)>,
+    /// Up to which entry a checkpoint that was kept elsewhere agrees with the log, and the key that signed it.
+    pub anchored: Option<(u64, String)>,
+    /// The same for a checkpoint that lies beside the log.
+    pub anchored_beside: Option<(u64, String)>,
 }
 
 /// One thing that was found.
@@ -79,6 +83,12 @@ pub enum Kind {
     Impossible,
     /// What a repair set aside is not as it was.
     Kept,
+    /// A checkpoint that cannot be believed.
+    Checkpoint,
+    /// The entries are not those that a checkpoint speaks of.
+    Rewritten,
+    /// A checkpoint speaks of more entries than there are.
+    Cut,
     /// The unfinished write of a crash. Always a note.
     TornTail,
     /// The clock went back. Always a note.
@@ -132,6 +142,33 @@ impl fmt::Display for Finding {
     }
 }
 
+impl Report {
+    /// What is anchored, and what is not.
+    fn anchors(&self, f: &mut fmt::Formatter<'_>, last: u64) -> fmt::Result {
+        let anchored = self.anchored.as_ref().map_or(0, |(size, _)| *size);
+        if let Some((size, key)) = &self.anchored {
+            writeln!(f, "entries 1 to {size} are those of a checkpoint that was kept elsewhere, signed by {key}")?;
+        }
+        if let Some((size, key)) = self.anchored_beside.as_ref().filter(|(size, _)| *size > anchored) {
+            writeln!(
+                f,
+                "entries 1 to {size} are those of a checkpoint beside the log, signed by {key}: whoever has not that key \
+                 could not have made them anew"
+            )?;
+        }
+        if anchored < last {
+            writeln!(
+                f,
+                "nothing that was kept elsewhere anchors entries {} to {last}: whoever can write these files and has the \
+                 log's key could have made them anew or cut them off, and this command would not see it. Keep \
+                 checkpoints elsewhere (`interlock audit checkpoint`), and give them (--checkpoint)",
+                anchored + 1
+            )?;
+        }
+        Ok(())
+    }
+}
+
 /// The findings, a line each, then a summary, then the verdict.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -150,12 +187,7 @@ impl fmt::Display for Report {
         }
         if let Some((seq, digest)) = &self.head {
             writeln!(f, "head: entry {seq}, sha256 {digest}")?;
-            writeln!(
-                f,
-                "nothing anchors entries 1 to {seq}: checkpoints are not supported yet. Whoever can write these files \
-                 can make the whole log anew, or cut its end off, and this command would not see it. Keep the head \
-                 elsewhere to be able to tell"
-            )?;
+            self.anchors(f, *seq)?;
         }
         match self.failures() {
             0 if self.entries == 0 => f.write_str("the log is empty"),

@@ -5,15 +5,18 @@
 //! without everything after it being made anew. Whether everything was made anew, or cut off at the end, only a head
 //! that was kept elsewhere can tell.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use super::anchor::{kept, public_key};
 use super::line::{Decoded, FIRST_PREV, LineError, decode, plain, seq_of};
 use super::lines::{LineEnd, Lines, RawLine};
+use super::note::{Checkpoint, PublicKey};
 use super::read::{ReadError, list_names, open, read_at};
 use super::report::{Finding, Kind, Report, Severity};
 use super::tail::{Position, Tail, judge_unlocked};
+use super::tree::{Edge, Hash, leaf};
 use super::{Home, names};
 use crate::history::event::Event;
 use crate::id::{Digest, RunId};
@@ -26,17 +29,62 @@ use crate::id::{Digest, RunId};
 /// # Errors
 /// There is no log, or its folder cannot be listed. Everything else is a finding.
 pub fn verify(home: &Home, fold: impl FnMut(&RunId, &Event) -> Result<(), String>) -> Result<Report, ReadError> {
+    verify_against(home, &Anchors::default(), fold)
+}
+
+/// What was kept elsewhere, for a log to be verified against.
+#[derive(Debug, Default)]
+pub struct Anchors {
+    /// Signed checkpoints, each with the name to call it by.
+    pub checkpoints: Vec<(String, Vec<u8>)>,
+    /// The keys that are known to be the log's. Those that it names itself are known anyway.
+    pub keys: Vec<PublicKey>,
+}
+
+/// As [`verify`], also against checkpoints that were kept elsewhere. Those that lie beside the log always count.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_against(
+    home: &Home,
+    anchors: &Anchors,
+    fold: impl FnMut(&RunId, &Event) -> Result<(), String>,
+) -> Result<Report, ReadError> {
     let folder = home.audit();
     let all = list_names(&folder)?;
     let segments = names::segments(&all);
     let Some(last) = segments.last() else { return Err(ReadError::NoLog { path: folder }) };
     let mut verifier = Verifier::new(folder, fold);
+    let beside = kept(home)?;
+    let beside = beside.iter().map(|(name, note)| (Where::Beside, name, note));
+    let given = anchors.checkpoints.iter().map(|(name, note)| (Where::Given, name, note));
+    let checkpoints: Vec<(Where, &String, &Vec<u8>)> = beside.chain(given).collect();
+    verifier.sizes = checkpoints.iter().filter_map(|(_, _, note)| size_of(note)).collect();
     for first in &segments {
         let role = if first == last { Role::Last } else { Role::Finished };
         verifier.segment(*first, role);
     }
     verifier.others(&all);
+    let mut keys = std::mem::take(&mut verifier.keys);
+    keys.extend(anchors.keys.iter().cloned().chain(public_key(home)));
+    for (place, name, note) in checkpoints {
+        verifier.checkpoint(place, name, note, &keys);
+    }
     Ok(verifier.finish())
+}
+
+/// How many entries a checkpoint claims to speak of, before anything of it is believed.
+fn size_of(note: &[u8]) -> Option<u64> {
+    std::str::from_utf8(note).ok()?.lines().nth(1)?.parse().ok()
+}
+
+/// Where a checkpoint was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Where {
+    /// Beside the log.
+    Beside,
+    /// Somewhere else.
+    Given,
 }
 
 /// Whether a segment is still written to.
@@ -67,6 +115,13 @@ struct Verifier<F> {
     broken_runs: HashSet<RunId>,
     clock: Option<(String, u64)>,
     repairs: Vec<(String, Digest, u64)>,
+    /// The tree over the entries, as they stand.
+    edge: Edge,
+    /// The sizes of the tree at which its root is asked for, and what it was there.
+    sizes: BTreeSet<u64>,
+    roots: BTreeMap<u64, Hash>,
+    /// The keys that the log names as its own.
+    keys: Vec<PublicKey>,
 }
 
 impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
@@ -85,6 +140,10 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
             broken_runs: HashSet::new(),
             clock: None,
             repairs: Vec::new(),
+            edge: Edge::default(),
+            sizes: BTreeSet::new(),
+            roots: BTreeMap::new(),
+            keys: Vec::new(),
         }
     }
 
@@ -217,6 +276,10 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
         if broken.is_none() && seq == expected {
             self.settle();
         }
+        self.edge.push(leaf(raw.bytes));
+        if self.sizes.contains(&self.edge.size()) {
+            self.roots.insert(self.edge.size(), self.edge.root());
+        }
         self.unsettled = broken;
         self.stray = None;
         self.unreadable = 0;
@@ -294,8 +357,16 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
                 self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), Some(run), plain(&problem));
             }
         }
-        if let Event::LogRepaired { kept_in, digest, .. } = event {
-            self.repairs.push((kept_in, digest, seq));
+        match event {
+            Event::LogRepaired { kept_in, digest, .. } => self.repairs.push((kept_in, digest, seq)),
+            Event::LogCreated { key: Some(key), .. } => match key.parse() {
+                Ok(key) => self.keys.push(key),
+                Err(error) => {
+                    let text = format!("the key that it names cannot be read: {error}");
+                    self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), None, plain(&text));
+                }
+            },
+            _ => {}
         }
     }
 
@@ -333,6 +404,41 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
                 self.note(Kind::UnknownFile, None, None, text.to_owned());
             } else {
                 self.note(Kind::UnknownFile, None, None, "this file is no part of the log".to_owned());
+            }
+        }
+    }
+
+    /// Holds a checkpoint against the log.
+    fn checkpoint(&mut self, place: Where, name: &str, note: &[u8], keys: &[PublicKey]) {
+        self.segment = plain(name);
+        let (checkpoint, key) = match Checkpoint::open(note, keys) {
+            Ok(opened) => opened,
+            Err(error) => return self.fail(Kind::Checkpoint, None, None, plain(&error.to_string())),
+        };
+        let (size, entries) = (checkpoint.size, self.edge.size());
+        match self.roots.get(&size) {
+            Some(root) if *root == checkpoint.root => {
+                let anchored = match place {
+                    Where::Beside => &mut self.report.anchored_beside,
+                    Where::Given => &mut self.report.anchored,
+                };
+                if anchored.as_ref().is_none_or(|(other, _)| *other < size) {
+                    *anchored = Some((size, key.to_string()));
+                }
+            }
+            Some(_) => {
+                let text = format!(
+                    "entries 1 to {size} are not those that were there when this checkpoint was signed: the log was made anew, or \
+                     entries were changed, exchanged, put in or taken out"
+                );
+                self.fail(Kind::Rewritten, None, Some(size), text);
+            }
+            None if size == 0 => self.fail(Kind::Checkpoint, None, None, "it speaks of no entries".to_owned()),
+            None => {
+                let text = format!(
+                    "there were {size} entries when this checkpoint was signed, and there are {entries}: the end was cut off"
+                );
+                self.fail(Kind::Cut, None, Some(entries + 1), text);
             }
         }
     }

@@ -1,12 +1,14 @@
 //! `interlock audit`: what was done, and whether the record of it was changed.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Subcommand;
 
-use crate::audit::{self, Home, ReadError};
+use crate::audit::{self, Anchors, Home, PublicKey, ReadError};
 use crate::cli::failure::{Failure, put};
 use crate::cli::{Format, Global, place};
 use crate::diagnostic::escape::{escape_line, escape_text};
@@ -16,6 +18,9 @@ use crate::history::state::{Phase, State, Verdict};
 use crate::id::{Digest, RunId};
 use crate::plan::{Plan, Procedure};
 use crate::report::story::{Teller, by_whom, cause_in_words};
+
+/// How much is read of what is to be a checkpoint, in bytes.
+const LONGEST_CHECKPOINT: u64 = 16 * 1024;
 
 /// Reads the audit log: what was done, by whom, and whether the record was changed.
 #[derive(Debug, Subcommand)]
@@ -27,6 +32,7 @@ pub enum Audit {
     Log(List),
     Show(Show),
     Verify(Verify),
+    Checkpoint(MakeCheckpoint),
 }
 
 /// Lists the runs, a line each, the newest last.
@@ -58,10 +64,30 @@ pub struct Show {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   interlock audit verify
+  interlock audit verify --checkpoint /mnt/other/host.checkpoint
   interlock audit verify --format json
 
 Exit codes: 0 nothing wrong, 11 the log does not verify, 1 it cannot be read.")]
-pub struct Verify {}
+pub struct Verify {
+    /// Also hold the log against this checkpoint, which was kept elsewhere; may be given many times
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+    /// The public key of the log, as it was kept elsewhere: `<name>+<fingerprint>+<key>`
+    #[arg(long, value_name = "KEY")]
+    key: Vec<PublicKey>,
+}
+
+/// Signs how long the log is and what is in it, for keeping elsewhere.
+///
+/// Whoever keeps the text on another machine can show later that up to this entry nothing was changed, cut off or made anew:
+/// `interlock audit verify --checkpoint FILE`. One is made after each run, too, and lies beside the log. The text is a C2SP
+/// tlog-checkpoint.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  interlock audit checkpoint > host.checkpoint
+  interlock audit checkpoint | ssh elsewhere 'cat > host.checkpoint'
+  interlock audit checkpoint --format json | jq -r .entries")]
+pub struct MakeCheckpoint {}
 
 impl Audit {
     /// Carries it out.
@@ -71,6 +97,7 @@ impl Audit {
             Self::Log(list) => list.go(global, &home),
             Self::Show(show) => show.go(global, &home),
             Self::Verify(verify) => verify.go(global, &home),
+            Self::Checkpoint(checkpoint) => checkpoint.go(global, &home),
         }
     }
 }
@@ -236,7 +263,17 @@ impl Show {
 impl Verify {
     fn go(&self, global: &Global, home: &Home) -> Result<ExitCode, Failure> {
         let mut states: BTreeMap<RunId, State> = BTreeMap::new();
-        let report = audit::verify(home, |run, event| {
+        let mut anchors = Anchors { checkpoints: Vec::new(), keys: self.key.clone() };
+        for path in &self.checkpoint {
+            let read = std::fs::File::open(path).and_then(|file| {
+                let mut bytes = Vec::new();
+                file.take(LONGEST_CHECKPOINT).read_to_end(&mut bytes)?;
+                Ok(bytes)
+            });
+            let note = read.map_err(|error| Failure::Wrong(format!("{}: {error}", path.display())))?;
+            anchors.checkpoints.push((path.display().to_string(), note));
+        }
+        let report = audit::verify_against(home, &anchors, |run, event| {
             let state = states.entry(run.clone()).or_default();
             state.apply(event).map_err(|illegal| illegal.to_string())?;
             match state.phase {
@@ -274,11 +311,31 @@ impl Verify {
                 let line = serde_json::json!({
                     "verifies": report.verifies(), "entries": report.entries, "runs": report.runs,
                     "segments": report.segments, "head": head,
+                    "anchored": report.anchored.as_ref().map(|(entry, _)| entry),
+                    "anchored_beside": report.anchored_beside.as_ref().map(|(entry, _)| entry),
                 });
                 put(&format!("{line}\n"))?;
             }
         }
         Ok(if report.verifies() { ExitCode::SUCCESS } else { ExitCode::from(11) })
+    }
+}
+
+impl MakeCheckpoint {
+    fn go(&self, global: &Global, home: &Home) -> Result<ExitCode, Failure> {
+        // Where there is no log there is nothing to sign, and none is made for it.
+        audit::read(home).map_err(unreadable)?;
+        let made = audit::checkpoint(home).map_err(|error| Failure::Internal(error.to_string()))?;
+        match global.format {
+            Format::Human => put(&made.note)?,
+            Format::Json => {
+                let line = serde_json::json!({
+                    "entries": made.size, "checkpoint": made.note, "path": made.path.display().to_string(),
+                });
+                put(&format!("{line}\n"))?;
+            }
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }
 

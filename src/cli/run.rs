@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::audit::{Draft, Log};
+use crate::audit::{self, Draft, Home, Log};
 use crate::cli::failure::{Failure, say};
 use crate::cli::given::{Document, GivenRunbook};
 use crate::cli::{Format, Global, bound, place};
@@ -181,6 +181,13 @@ fn refuse(log: &mut Log, run: &RunId, runbook: &str, plan: &Digest, cause: Cause
     }
 }
 
+/// Signs what the log says by now. It is about the log, not about the run: a failure is said, and changes nothing.
+fn sign(home: &Home) {
+    if let Err(why) = audit::checkpoint(home) {
+        say(&format!("interlock: warning: no checkpoint of the audit log was made: {why}"));
+    }
+}
+
 /// The exit code of a run that completed, and not as written.
 const WITH_DEVIATIONS: u8 = 13;
 
@@ -198,7 +205,11 @@ pub(super) fn carry(
         Format::Json => display::Format::Json,
     };
     let display = Display::new(format, Arc::clone(&run.procedure));
+    let home = run.home.clone();
     let outcome = carry_out(run, log, display, secrets, plan_is_kept, listen);
+    if outcome.is_ok() {
+        sign(&home);
+    }
     let outcome = outcome.map_err(|error| Failure::Internal(error.to_string()))?;
     say(&outcome.last_line);
     let code = match outcome.verdict {

@@ -210,6 +210,10 @@ pub enum Event {
         log: String,
         /// The version of the program.
         program: String,
+        /// The public half of the key that signs its checkpoints, as verifiers of signed notes take it:
+        /// `<name>+<fingerprint>+<key>`. None if none could be made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
     },
     /// A line that a crash had left unfinished was set aside.
     LogRepaired {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails it, with its place")]
 
+mod checkpoints;
 mod crash;
 mod faults;
 mod incident;

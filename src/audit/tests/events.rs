@@ -42,7 +42,7 @@ fn all() -> Vec<Event> {
     let output = Some(Output { bytes: 1, digest: digest(), transcript: text(), left_out: 2, trouble: Some(text()) });
     let watched = WatchedFact { fact: sight().fact, probe: text(), commands: vec![vec![text()]] };
     let mut all = vec![
-        Event::LogCreated { log: text(), program: text() },
+        Event::LogCreated { log: text(), program: text(), key: Some(text()) },
         Event::LogRepaired { segment: text(), offset: 1, length: 2, digest: digest(), kept_in: text() },
         Event::RunRefused {
             runbook: text(),
@@ -208,7 +208,7 @@ fn every_event_is_read_back_as_it_was_written_and_has_an_object_for_data() {
     let found: Vec<_> = read(&scratch.home).unwrap().skip(1).map(|found| found.unwrap().recorded.entry.event).collect();
     assert_eq!(found, all());
     let report = verify(&scratch.home, |_, _| Ok(())).unwrap();
-    assert_eq!(report.failures(), 2, "a second log_created, and a repair that kept nothing: {report}");
+    assert_eq!(report.failures(), 3, "a second log_created, a repair that kept nothing, a key that is none: {report}");
 }
 
 #[test]

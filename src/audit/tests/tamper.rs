@@ -95,7 +95,7 @@ fn an_honest_log_has_no_findings_and_a_summary_that_promises_no_more_than_is_tru
     insta::assert_snapshot!(text, @"
     9 entries of 2 runs in 1 segment
     head: entry 9, sha256 <digest>
-    nothing anchors entries 1 to 9: checkpoints are not supported yet. Whoever can write these files can make the whole log anew, or cut its end off, and this command would not see it. Keep the head elsewhere to be able to tell
+    nothing that was kept elsewhere anchors entries 1 to 9: whoever can write these files and has the log's key could have made them anew or cut them off, and this command would not see it. Keep checkpoints elsewhere (`interlock audit checkpoint`), and give them (--checkpoint)
     the log verifies: every entry follows on the one before it, from the first to the head
     ");
 }
@@ -209,12 +209,12 @@ fn what_no_chain_can_show_is_said() {
     // Cut at the end, and made anew as a whole: nothing shows, and the summary says so.
     let cut = report(&forge_lines(&lines[..6]).home);
     assert!(cut.verifies());
-    assert!(cut.to_string().contains("nothing anchors entries 1 to 6: checkpoints are not supported yet"));
+    assert!(cut.to_string().contains("nothing that was kept elsewhere anchors entries 1 to 6"));
     let mut anew = lines.clone();
     anew.remove(4);
     let anew = report(&forge_lines(&rechain(&anew)).home);
     assert!(anew.verifies(), "{anew}");
-    assert!(anew.to_string().contains("nothing anchors entries 1 to 8"));
+    assert!(anew.to_string().contains("nothing that was kept elsewhere anchors entries 1 to 8"));
 }
 
 #[test]
