@@ -32,6 +32,7 @@ use crate::exec::command::User;
 use crate::exec::containment::Containment;
 use crate::exec::process::{Control, Ended, OnOutput};
 use crate::exec::program::{ProgramError, Programs};
+use crate::history::approval::{Approval, PolicyInForce};
 use crate::history::deviation::Override;
 use crate::history::event::{Ending, Event, Program, Sight, Way};
 use crate::history::state::{Phase, State, Verdict};
@@ -46,6 +47,8 @@ use crate::plan::Procedure;
 const GATHER: Duration = Duration::from_millis(20);
 /// How long what runs may take to end after the log has failed.
 const END_BOUND: Duration = Duration::from_secs(10);
+/// How many entries fit one write of the log, whatever they say.
+const FEW: usize = 4;
 /// How much of a step's output is shown in each [`SHOWN_EVERY`], in bytes; nobody can read more.
 const SHOWN_BYTES: usize = 256 << 10;
 /// The period for [`SHOWN_BYTES`].
@@ -66,6 +69,10 @@ pub struct Run {
     pub locks: Vec<String>,
     /// The permissions to leave the procedure that it begins or is taken up with, each seen to be valid.
     pub overrides: Vec<Override>,
+    /// The policies in force, the machine's own first.
+    pub policies: Vec<PolicyInForce>,
+    /// The signatures over the plan that count and are not recorded yet.
+    pub approvals: Vec<Approval>,
     /// Where things are kept.
     pub home: Home,
     /// Finds programs; it knows the digests of those that were read for the plan.
@@ -203,6 +210,8 @@ pub fn carry_out(
         watching: facts.describe(),
         locks: run.locks.clone(),
         overrides: run.overrides.clone(),
+        policies: run.policies.clone(),
+        approvals: run.approvals.clone(),
     };
     let order = Some(run.procedure.steps().iter().map(|step| step.id.clone()).collect());
     let (state, input) = match &run.beginning {
@@ -409,6 +418,14 @@ impl Driver {
             self.pending.iter().map(|event| Draft { run: Some(&self.run.id), event }).collect();
         let closing = matches!(self.state.phase, Phase::Over(_));
         let recorded = if closing { self.log.append_closing(&drafts) } else { self.log.append(&drafts) };
+        let recorded = match recorded {
+            // Hundreds of signatures do not fit one write; a few entries always do.
+            Err(LogError::TooLong { .. }) if !closing && drafts.len() > FEW => {
+                let parts: Result<Vec<_>, _> = drafts.chunks(FEW).map(|few| self.log.append(few)).collect();
+                parts.map(|parts| parts.concat())
+            }
+            recorded => recorded,
+        };
         let recorded = match recorded {
             Err(LogError::NoRoom { .. }) => return self.close_without_room(),
             recorded => recorded?,

@@ -23,7 +23,7 @@ impl Who {
         let uid = rustix::process::getuid().as_raw();
         Ok(Self {
             uid,
-            user: fs::read("/etc/passwd").ok().and_then(|text| user_name(&String::from_utf8_lossy(&text), uid)),
+            user: Self::name_of(uid),
             login_uid: login_uid(Path::new("/proc/self/loginuid"))?,
             sudo_user: from_environment("SUDO_USER"),
             host: clip(&rustix::system::uname().nodename().to_string_lossy(), MOST),
@@ -31,6 +31,11 @@ impl Who {
             ssh: from_environment("SSH_CONNECTION"),
             pid: std::process::id(),
         })
+    }
+
+    /// The name of a user of this machine, where it has one.
+    pub fn name_of(uid: u32) -> Option<String> {
+        fs::read("/etc/passwd").ok().and_then(|text| user_name(&String::from_utf8_lossy(&text), uid))
     }
 }
 

@@ -11,6 +11,7 @@ use clap::Subcommand;
 use crate::audit::{self, Anchors, Home, PublicKey, ReadError};
 use crate::cli::failure::{Failure, put};
 use crate::cli::{Format, Global, place};
+use crate::consent::recorded;
 use crate::diagnostic::escape::{escape_line, escape_text};
 use crate::history::entry::Entry;
 use crate::history::event::Event;
@@ -276,6 +277,9 @@ impl Verify {
         let report = audit::verify_against(home, &anchors, |run, event| {
             let state = states.entry(run.clone()).or_default();
             state.apply(event).map_err(|illegal| illegal.to_string())?;
+            if let Event::ApprovalAccepted(approval) = event {
+                recorded::fits(approval)?;
+            }
             match state.phase {
                 // It may be taken up again, from where it stands.
                 Phase::Over(Verdict::Halted(_))

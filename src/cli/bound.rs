@@ -7,7 +7,9 @@ use std::path::Path;
 use rustix::rand::GetRandomFlags;
 
 use crate::audit::{self, Home};
+use crate::cli::approvals::moment;
 use crate::cli::failure::Failure;
+use crate::cli::in_force::InForce;
 use crate::driver::locks::Sole;
 use crate::driver::programs::of_plan;
 use crate::exec::program::Programs;
@@ -24,7 +26,7 @@ const MACHINE_ID: &str = "/etc/machine-id";
 const NAMED: usize = 5;
 
 /// How long a plan may be opened, as the command line says it.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Window {
     /// From when on the plan may be run, in UTC, such as 2026-11-22T04:00:00Z [default: now]
     #[arg(long, value_name = "TIME", requires = "output")]
@@ -35,21 +37,21 @@ pub struct Window {
 }
 
 /// Binds a plan that is made now.
-pub fn bind(home: &Home, who: &Who, window: &Window) -> Result<Binding, Failure> {
+pub fn bind(home: &Home, who: &Who, in_force: &InForce, window: &Window) -> Result<Binding, Failure> {
     let made = now();
     let valid_from = window.valid_from.clone().unwrap_or_else(|| made.clone());
     let valid_for = window.valid_for.unwrap_or(std::time::Duration::from_secs(24 * 3600));
     let valid_until = later(&valid_from, valid_for)?;
     let head = audit::head(home).map_err(|error| Failure::Internal(error.to_string()))?;
     Ok(Binding {
-        asked_by: AskedBy { user: by_whom(who), person: None },
+        asked_by: AskedBy { user: by_whom(who), person: in_force.person() },
         host: who.host.clone(),
         machine: machine_id()?,
         made,
         valid_from,
         valid_until,
         nonce: nonce()?,
-        policies: Vec::new(),
+        policies: in_force.marks(),
         log: head.map(|(entries, digest)| LogHead { entries, digest }),
     })
 }
@@ -161,7 +163,7 @@ pub(super) fn nonce() -> Result<Nonce, Failure> {
 
 /// This moment.
 pub(super) fn now() -> Moment {
-    moment(chrono::Utc::now()).expect("the clock shows a year of four digits")
+    moment(chrono::Utc::now())
 }
 
 pub(super) fn later(from: &Moment, by: std::time::Duration) -> Result<Moment, Failure> {
@@ -170,11 +172,8 @@ pub(super) fn later(from: &Moment, by: std::time::Duration) -> Result<Moment, Fa
         .map_err(|error| Failure::Wrong(format!("--valid-from {from}: {error}")))?
         .to_utc();
     let by = chrono::TimeDelta::from_std(by).map_err(|_| too_far())?;
-    from.checked_add_signed(by).and_then(moment).ok_or_else(too_far)
-}
-
-fn moment(at: chrono::DateTime<chrono::Utc>) -> Option<Moment> {
-    at.format("%Y-%m-%dT%H:%M:%SZ").to_string().parse().ok()
+    let later = from.checked_add_signed(by).filter(|later| chrono::Datelike::year(later) <= 9999);
+    later.map(moment).ok_or_else(too_far)
 }
 
 /// The machine's id; `none` where there is no such file. One that is there and cannot be read is an error: a plan must not be bound

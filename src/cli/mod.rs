@@ -1,10 +1,14 @@
 //! Arguments, one file a command, failures and exit codes. The doc comment of a command is its manual.
 
+mod approvals;
+mod approve;
 mod audit;
 mod bound;
 mod check;
 mod failure;
+mod gate;
 mod given;
+mod in_force;
 mod kinds;
 mod open_runs;
 mod overrides;
@@ -13,6 +17,7 @@ mod plan;
 mod policy;
 mod rerun;
 mod run;
+mod waiting;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,6 +37,7 @@ use crate::cli::failure::Failure;
   interlock plan runbooks/quickstart.yaml --now         what would be done, and what holds now?
   interlock run runbooks/quickstart.yaml                do it
   interlock plan change.yaml -o plan.yaml               write the plan down, for one run of it
+  interlock approve plan.yaml                           read it, and sign it with your key
   interlock run plan.yaml                               run exactly that
   interlock run change.yaml -p port=5433 --no-input     do it without a terminal
   interlock status                                      what is halted, and what has it left out of service?
@@ -55,6 +61,9 @@ struct Global {
     /// Where the audit log and the runs are kept [default: /var/lib/interlock for root, else the user's state directory]
     #[arg(long, global = true, value_name = "DIR", env = "INTERLOCK_HOME")]
     home: Option<PathBuf>,
+    /// A policy that is in force too, besides the machine's own and the one that INTERLOCK_POLICY names; may be given many times
+    #[arg(long, global = true, value_name = "FILE")]
+    policy: Vec<PathBuf>,
     /// How results are shown: lines for people, or one JSON object a line on standard output
     #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
     format: Format,
@@ -83,6 +92,7 @@ enum Color {
 enum Command {
     Check(check::Check),
     Plan(plan::Plan),
+    Approve(approve::Approve),
     Run(run::Run),
     Status(open_runs::Status),
     Resume(open_runs::Resume),
@@ -110,6 +120,7 @@ pub fn main() -> ExitCode {
     let result = match &arguments.command {
         Command::Check(command) => command.go(global),
         Command::Plan(command) => command.go(global),
+        Command::Approve(command) => command.go(global),
         Command::Run(command) => command.go(global),
         Command::Status(command) => command.go(global),
         Command::Resume(command) => command.go(global),

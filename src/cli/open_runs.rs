@@ -1,15 +1,18 @@
 //! `interlock status`, `resume`, `undo` and `abandon`: runs that are not over, and what becomes of them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::audit::{self, Draft, Home, Log};
 use crate::cli::failure::{Failure, put, say};
+use crate::cli::gate::{may_go_on, not_taken_up};
+use crate::cli::in_force::InForce;
 use crate::cli::overrides::Given;
 use crate::cli::rerun::reruns;
 use crate::cli::run::{answer, carry, people};
-use crate::cli::{Format, Global, bound, place};
+use crate::cli::{Format, Global, place};
 use crate::diagnostic::escape::escape_line;
 use crate::driver::launch::{Secrets, end_left};
 use crate::driver::locks::{Alive, Claim, LockError, Locks};
@@ -22,7 +25,7 @@ use crate::history::entry::Who;
 use crate::history::event::{AnsweredBy, Cause, Event};
 use crate::history::state::{Phase, State, StepStatus, Verdict};
 use crate::id::{Digest, Fact, RunId, StepId, SystemName};
-use crate::machine::{Choice, Pace, Purpose, Resumption, SelfApproval, Settings};
+use crate::machine::{Choice, Pace, Purpose, Resumption, Settings};
 use crate::plan::{Plan, Procedure};
 use crate::report::story::{by_whom, cause_in_words};
 
@@ -58,6 +61,9 @@ pub struct Resume {
     overrides: Given,
     #[command(flatten)]
     takeover: TakeOver,
+    /// A further signature over the run's plan, or a folder with signatures (*.sig), where those in the log are not enough any more
+    #[arg(long, value_name = "FILE")]
+    approval: Vec<PathBuf>,
     /// Says, where there is no terminal, that a manual step is done, in words that are recorded
     #[arg(long, value_name = "STEP=WORDS", value_parser = answer)]
     attest: Vec<(StepId, String)>,
@@ -224,6 +230,14 @@ impl OpenRun {
 
     /// The plan that the run was opened with, if it still lies beside the log as it was.
     pub(super) fn procedure(&self, home: &Home) -> Result<Procedure, Failure> {
+        let text = self.plan_text(home)?;
+        let path = home.run(&self.run).join("plan.yaml");
+        let plan = Plan::from_yaml(&text).map_err(|error| Failure::Internal(format!("{}: {error}", path.display())))?;
+        Ok(Procedure::new(plan))
+    }
+
+    /// The bytes of that plan.
+    fn plan_text(&self, home: &Home) -> Result<String, Failure> {
         let path = home.run(&self.run).join("plan.yaml");
         let bytes = std::fs::read(&path).map_err(|error| {
             Failure::Internal(format!("the plan of the run cannot be read: {}: {error}", path.display()))
@@ -234,9 +248,7 @@ impl OpenRun {
                 path.display()
             )));
         }
-        let text = String::from_utf8(bytes).map_err(|error| Failure::Internal(error.to_string()))?;
-        let plan = Plan::from_yaml(&text).map_err(|error| Failure::Internal(format!("{}: {error}", path.display())))?;
-        Ok(Procedure::new(plan))
+        String::from_utf8(bytes).map_err(|error| Failure::Internal(error.to_string()))
     }
 
     /// The facts that the run's steps have brought about last, each system's latest.
@@ -384,24 +396,25 @@ struct Again<'a> {
     takeover: &'a TakeOver,
     attest: &'a [(StepId, String)],
     confirm: &'a [(StepId, String)],
+    approval: &'a [PathBuf],
 }
 
 fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
-    place::no_policy_in_force()?;
     let home = place::home(global)?;
     let who = place::who()?;
+    let in_force = InForce::open(global, &who)?;
+    let operator = in_force.may_operate(&home)?.map_err(|reason| not_taken_up(&reason))?;
     let (open, alive) = find(&home, again.run)?;
     let takeover = again.takeover;
     let taken_over = may_take_over(&open, &who, takeover.take_over, takeover.reason.as_deref())?;
     let procedure = open.procedure(&home)?;
-    // Going back is never kept from anybody by a window that is over.
+    // Going back is never kept from anybody by a window that is over, or by an approval that is.
+    let mut approvals = Vec::new();
     if again.purpose == Purpose::GoOn && open.state.back.is_none() {
-        bound::may_go_on(&procedure.plan).map_err(|reason| {
-            say(&format!(
-                "interlock: refused: {reason}; `interlock undo {0}` or `interlock abandon {0}` ends this run",
-                open.run
-            ));
-            Failure::Said(Cause::NotAllowed.exit_code())
+        let text = open.plan_text(&home)?;
+        let allowed = may_go_on(&in_force, &operator, &open.state, &procedure.plan, &text, again.approval)?;
+        approvals = allowed.map_err(|reason| {
+            not_taken_up(&format!("{reason}; `interlock undo {0}` or `interlock abandon {0}` ends this run", open.run))
         })?;
     }
     let mut decided = BTreeMap::new();
@@ -416,6 +429,11 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         decided.entry(step).or_insert(Choice::Retry);
     }
     let overrides = match again.overrides {
+        Some(given) if !given.is_empty() && !in_force.is_empty() => {
+            return Err(not_taken_up(
+                "under a policy an override needs the signatures that the policy asks for, which this version cannot take yet",
+            ));
+        }
         Some(given) => given.permissions(global, &open, &procedure, &home, &who)?,
         None => Vec::new(),
     };
@@ -440,6 +458,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     })?;
     // What is left of the step in doubt is ended when the run is set up.
     let resumption = Resumption { taken_over, ended: Vec::new() };
+    let kept = (home.clone(), open.run.clone());
     let run = driver::Run {
         id: open.run,
         procedure: Arc::new(procedure),
@@ -449,16 +468,18 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
             people,
             decided,
             purpose: again.purpose,
-            alone: SelfApproval::Allowed { user },
+            alone: in_force.alone(user),
             rerun: reruns.first,
         },
         locks: open.locks,
         overrides,
+        policies: in_force.recorded(),
+        approvals,
         home,
         programs: Arc::default(),
         beginning: Beginning::Again(Box::new(open.state), resumption),
     };
-    let code = carry(global, run, log, secrets, locks, || Ok(()));
+    let code = carry(global, run, log, secrets, locks, || in_force.keep(&kept.0, &kept.1));
     drop(alive);
     code
 }
@@ -468,7 +489,11 @@ impl Resume {
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
         let (purpose, takeover, overrides) = (Purpose::GoOn, &self.takeover, Some(&self.overrides));
         let (decide, rerun, attest, confirm) = (&self.decide, &self.rerun, &self.attest, &self.confirm);
-        take_up(global, &Again { run: &self.run, purpose, decide, rerun, overrides, takeover, attest, confirm })
+        let approval = &self.approval;
+        take_up(
+            global,
+            &Again { run: &self.run, purpose, decide, rerun, overrides, takeover, attest, confirm, approval },
+        )
     }
 }
 
@@ -477,7 +502,17 @@ impl Undo {
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
         let (purpose, takeover) = (Purpose::TakeBack, &self.takeover);
         let (rerun, attest, confirm) = (&self.rerun, &self.attest, &self.confirm);
-        let again = Again { run: &self.run, purpose, decide: &[], rerun, overrides: None, takeover, attest, confirm };
+        let again = Again {
+            run: &self.run,
+            purpose,
+            decide: &[],
+            rerun,
+            overrides: None,
+            takeover,
+            attest,
+            confirm,
+            approval: &[],
+        };
         let code = take_up(global, &again)?;
         Ok(if code == ExitCode::from(9) { ExitCode::SUCCESS } else { code })
     }
@@ -486,12 +521,19 @@ impl Undo {
 impl Abandon {
     /// Carries it out: what the run left running is ended, and its locks are free.
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
-        place::no_policy_in_force()?;
         if self.reason.trim().is_empty() {
             return Err(Failure::Wrong("--reason is empty; say why the run is given up".to_owned()));
         }
         let home = place::home(global)?;
         let who = place::who()?;
+        let in_force = InForce::open(global, &who)?;
+        let _ = in_force.may_operate(&home)?.map_err(|reason| not_taken_up(&reason))?;
+        if !in_force.is_empty() {
+            return Err(not_taken_up(
+                "under a policy a run is given up only with an override of the kind `abandon`, which this version cannot take yet; \
+                 take it back with `interlock undo`, or go on with `interlock resume`",
+            ));
+        }
         let (open, alive) = find(&home, &self.run)?;
         may_take_over(&open, &who, self.takeover.take_over, Some(&self.reason))?;
         let user = by_whom(&who);

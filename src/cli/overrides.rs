@@ -187,6 +187,11 @@ struct Attempt<'a> {
 }
 
 impl Given {
+    /// Whether none was given.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
     /// The permissions that are valid here and now, each on somebody's word. The first that is not ends the command, with an entry.
     pub fn permissions(
         &self,

@@ -1,11 +1,10 @@
-//! Where things are kept, and whether this program may run here at all.
+//! Where things are kept, and who is at the keyboard.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::audit::Home;
 use crate::cli::Global;
 use crate::cli::failure::Failure;
-use crate::consent::policy::MACHINE;
 use crate::history::entry::Who;
 
 /// The home: `--home` or `INTERLOCK_HOME`, else `/var/lib/interlock` for root and the user's state directory for others.
@@ -26,19 +25,6 @@ fn default_home() -> Result<PathBuf, Failure> {
         .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))
         .map(|state| state.join("interlock"))
         .ok_or_else(|| Failure::Wrong("neither HOME nor XDG_STATE_HOME is set; say where with --home DIR".to_owned()))
-}
-
-/// Refuses where a policy is in force: this version cannot enforce one, and passing it over would be the worst it could do.
-pub fn no_policy_in_force() -> Result<(), Failure> {
-    let named = std::env::var_os("INTERLOCK_POLICY").map(PathBuf::from);
-    let in_force = named.or_else(|| Path::new(MACHINE).symlink_metadata().is_ok().then(|| PathBuf::from(MACHINE)));
-    match in_force {
-        None => Ok(()),
-        Some(path) => Err(Failure::Wrong(format!(
-            "there is a policy ({}), and this version of interlock cannot enforce one yet, so it runs nothing here",
-            path.display()
-        ))),
-    }
 }
 
 /// Who is at the keyboard.

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use crate::cli::bound::{Window, bind};
 use crate::cli::failure::{Failure, put, say};
 use crate::cli::given::GivenRunbook;
+use crate::cli::in_force::InForce;
 use crate::cli::{Format, Global, place};
 use crate::diagnostic::escape::{escape_line, escape_text};
 use crate::driver::facts::look_at_all;
@@ -50,7 +51,9 @@ impl Plan {
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
         let mut plan = self.given.read(global)?.plan(&Programs::default())?;
         if self.output.is_some() {
-            plan.binding = Some(bind(&place::home(global)?, &place::who()?, &self.window)?);
+            let who = place::who()?;
+            let in_force = InForce::open(global, &who)?;
+            plan.binding = Some(bind(&place::home(global)?, &who, &in_force, &self.window)?);
         }
         let bytes = plan.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
         if let Some(path) = &self.output {

@@ -1,14 +1,13 @@
 //! `interlock policy`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
 use crate::cli::failure::{Failure, put};
 use crate::cli::given::show;
-use crate::cli::{Format, Global};
-use crate::consent::door::Trust;
+use crate::cli::{Format, Global, in_force};
 use crate::consent::policy::{MACHINE, Policy as Rules};
 use crate::diagnostic::escape::escape_line;
 
@@ -21,7 +20,7 @@ pub enum Policy {
 /// Checks a policy with the files it names: every mistake at once, with its place.
 ///
 /// The files are read as a run reads them: what somebody else could have changed is refused. Without FILE, the policies in force are
-/// checked: the machine's own, /etc/interlock/policy.yaml, and the one that INTERLOCK_POLICY names.
+/// checked: the machine's own, /etc/interlock/policy.yaml, the one that INTERLOCK_POLICY names, and those of --policy.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   interlock policy check                                the policies in force
@@ -47,9 +46,9 @@ impl Check {
     fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
         let files = match &self.file {
             Some(file) => vec![file.clone()],
-            None => in_force()?,
+            None => in_force(global)?,
         };
-        let trust = Trust::of_user(rustix::process::geteuid().as_raw());
+        let trust = in_force::trust();
         let mut code = ExitCode::SUCCESS;
         for file in files {
             match Rules::open(&file, trust) {
@@ -72,14 +71,12 @@ impl Check {
 }
 
 /// The policies in force: the machine's own cannot be passed over.
-fn in_force() -> Result<Vec<PathBuf>, Failure> {
-    let machine = Path::new(MACHINE);
-    let own = machine.symlink_metadata().is_ok().then(|| machine.to_owned());
-    let named = std::env::var_os("INTERLOCK_POLICY").map(PathBuf::from);
-    let files: Vec<PathBuf> = own.into_iter().chain(named).collect();
+fn in_force(global: &Global) -> Result<Vec<PathBuf>, Failure> {
+    let files = in_force::files(global)?;
     if files.is_empty() {
         return Err(Failure::Wrong(format!(
-            "no policy is in force: there is no {MACHINE}, and INTERLOCK_POLICY is not set; to check another, name its file"
+            "no policy is in force: there is no {MACHINE}, and neither INTERLOCK_POLICY nor --policy names one; to check another, name its \
+             file"
         )));
     }
     Ok(files)

@@ -1,25 +1,34 @@
 //! `interlock run`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::audit::{self, Draft, Home, Log};
+use crate::audit::{self, Home, Log};
+use crate::cli::approvals::Signable;
+use crate::cli::bound::{Verdict as Fits, Window, bind, judge};
 use crate::cli::failure::{Failure, say};
+use crate::cli::gate::{self, Attempt};
 use crate::cli::given::{Document, GivenRunbook};
-use crate::cli::{Format, Global, bound, place};
+use crate::cli::in_force::InForce;
+use crate::cli::plan::{Existing, write_new};
+use crate::cli::waiting::{Waited, wait};
+use crate::cli::{Format, Global, place};
+use crate::consent::question::Requirement;
 use crate::driver::display::{self, Display};
 use crate::driver::launch::Secrets;
-use crate::driver::locks::{Alive, Claim, LockError, Locks};
+use crate::driver::locks::{Alive, Claim, LockError, Locks, Sole};
 use crate::driver::{self, Beginning, SignalSink, carry_out};
 use crate::exec::program::Programs;
+use crate::history::approval::Approval;
 use crate::history::clip::clip;
-use crate::history::event::{Cause, Event};
+use crate::history::entry::Who;
+use crate::history::event::Cause;
 use crate::history::state::Verdict;
 use crate::id::{Digest, RunId, StepId};
-use crate::machine::{Answers, Pace, People, Purpose, SelfApproval, Settings, StopSignal};
-use crate::plan::Procedure;
+use crate::machine::{Answers, Pace, People, Purpose, Settings, StopSignal};
+use crate::plan::{Binding, Plan, Procedure};
 use crate::report::story::by_whom;
 use crate::terminal::prompt;
 
@@ -29,21 +38,31 @@ use crate::terminal::prompt;
 /// While it runs its facts are watched; one that breaks freezes the step's whole process tree at once and ends it. There is no
 /// way to start in the middle or to pass over a step.
 ///
-/// A plan (a file that `interlock plan -o` wrote) is run exactly as it stands, once, on its machine and within its window.
+/// A plan (a file that `interlock plan -o` wrote) is run exactly as it stands, once, on its machine and within its window. Where a policy
+/// asks for approvals, it is run only with the signatures of those whom the policy names, over exactly its bytes. Given a runbook then,
+/// the plan is written down first; at a terminal the program waits for the signatures.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   interlock run runbooks/quickstart.yaml
   interlock run change.yaml -p data_dir=/srv/pg --params prod.yaml
   interlock run plan.yaml                                   exactly what a plan says
+  interlock run plan.yaml --approval ./signatures           with the signatures in this folder
   interlock run change.yaml --step                          a person lets each step start
   interlock run change.yaml --no-input --confirm change=/srv/pg --attest announce='told #ops at 03:12'
   interlock run change.yaml --format json | jq .event
 
-Exit codes: 0 completed, 2 wrong runbook or arguments, 3 a required fact does not hold, 4 the plan is not for here and now, 6 a person is needed, 7 a step failed,
+Exit codes: 0 completed, 2 wrong runbook or arguments, 3 a required fact does not hold, 4 approvals are missing,
+or the plan is not for here and now, 6 a person is needed, 7 a step failed,
 8 a held fact broke, 12 interrupted; 1 if the log cannot be used.")]
 pub struct Run {
     #[command(flatten)]
     given: GivenRunbook,
+    /// A signature over the plan, or a folder with signatures (*.sig); may be given many times [default: those beside the plan]
+    #[arg(long, value_name = "FILE")]
+    approval: Vec<PathBuf>,
+    /// Where the plan of a runbook is written if it needs approvals; the file must not exist [default: in the current folder]
+    #[arg(long, value_name = "FILE")]
+    plan_out: Option<PathBuf>,
     /// Ask before each step
     #[arg(long)]
     step: bool,
@@ -77,46 +96,47 @@ impl Run {
                 let bytes = plan.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
                 (plan, bytes, None)
             }
-            Document::Plan { text, plan, binding } => (*plan, text, Some(binding)),
+            Document::Plan { text, plan, binding } => (*plan, text, Some(*binding)),
         };
-        let procedure = Procedure::new(plan);
-        place::no_policy_in_force()?;
+        let mut procedure = Procedure::new(plan);
+        let who = place::who()?;
+        let in_force = InForce::open(global, &who)?;
         let people = self.people(global, &procedure)?;
         let home = place::home(global)?;
-        let who = place::who()?;
         let user = by_whom(&who);
         let mut log = Log::open(&home, who.clone()).map_err(|error| Failure::Internal(error.to_string()))?;
         let id = new_run_id();
-        let digest = Digest::of(bytes.as_bytes());
         let runbook = procedure.plan.runbook.name.clone();
+        let mut attempt = Attempt {
+            log: &mut log,
+            id: id.clone(),
+            runbook: runbook.clone(),
+            plan: Digest::of(bytes.as_bytes()),
+            policies: in_force.recorded(),
+        };
         if let Some(reason) = self.attempt_to_skip() {
-            return Err(refuse(&mut log, &id, &runbook, &digest, Cause::NotAllowed, reason));
+            return Err(attempt.not_allowed(&reason));
         }
-        let mut sole = None;
-        if let Some(binding) = &binding {
-            match bound::judge(&procedure.plan, binding, &digest, &home, &who, &programs)? {
-                bound::Verdict::Open(claim) => sole = Some(claim),
-                bound::Verdict::Refused(reason) => {
-                    return Err(refuse(&mut log, &id, &runbook, &digest, Cause::NotAllowed, reason));
-                }
-            }
-        }
+        let asked = gate::ask(&in_force, &home, &procedure.plan.runbook)?;
+        let needed = asked.map_err(|reason| attempt.not_allowed(&reason))?;
+        let place = Place { global, home: &home, who: &who, in_force: &in_force, needed: &needed };
+        let opened = match binding {
+            Some(binding) => self.of_a_plan(&place, &mut attempt, &procedure.plan, bytes, &binding, &programs)?,
+            None if needed.is_empty() => Opened { bytes, sole: None, approvals: Vec::new() },
+            None => self.of_a_runbook(&place, &mut attempt, &mut procedure.plan, &people)?,
+        };
+        let Opened { bytes, sole, approvals } = opened;
+        let digest = attempt.plan.clone();
         let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
         let names = procedure.plan.runbook.locks.clone();
-        let claim = Claim {
-            lock: String::new(),
-            run: id.clone(),
-            home: home.path().to_owned(),
-            runbook: runbook.clone(),
-            user: user.clone(),
-        };
+        let claim =
+            Claim { lock: String::new(), run: id.clone(), home: home.path().to_owned(), runbook, user: user.clone() };
         let locks = match Locks::take(&names, &claim) {
             Ok(locks) => locks,
-            Err(LockError::Held(reason)) => {
-                return Err(refuse(&mut log, &id, &runbook, &digest, Cause::Locked, reason));
-            }
+            Err(LockError::Held(reason)) => return Err(attempt.refuse(Cause::Locked, &reason)),
             Err(error @ LockError::Machine { .. }) => return Err(Failure::Internal(error.to_string())),
         };
+        let policies = std::mem::take(&mut attempt.policies);
         // The plan's file is synced while the run is being set up, and asked for before the first entry.
         let folder = home.run(&id);
         let keeper = {
@@ -126,28 +146,102 @@ impl Run {
         let mut alive = None;
         let plan_is_kept = || {
             keeper.join().unwrap_or_else(|_| Err("the thread that keeps the plan came to a sudden end".to_owned()))?;
+            in_force.keep(&home, &id)?;
             alive = Alive::take(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
             Ok(())
         };
         let pace = if self.step { Pace::StepByStep } else { Pace::Straight };
-        let alone = SelfApproval::Allowed { user };
+        let alone = in_force.alone(user);
         let (decided, purpose, rerun) = (BTreeMap::new(), Purpose::GoOn, Vec::new());
         let settings = Settings { pace, people, decided, purpose, alone, rerun };
         let procedure = Arc::new(procedure);
         let run = driver::Run {
-            id,
+            id: id.clone(),
             procedure,
             plan: digest,
             settings,
             locks: names,
             overrides: Vec::new(),
-            home,
+            policies,
+            approvals,
+            home: home.clone(),
             programs: Arc::new(programs),
             beginning: Beginning::New,
         };
         let code = carry(global, run, log, secrets, locks, plan_is_kept);
         drop((alive, sole));
         code
+    }
+
+    /// A plan's file may be opened if it fits here and now, and those have signed it who must.
+    fn of_a_plan(
+        &self,
+        place: &Place<'_>,
+        attempt: &mut Attempt<'_>,
+        plan: &Plan,
+        bytes: String,
+        binding: &Binding,
+        programs: &Programs,
+    ) -> Result<Opened, Failure> {
+        let Place { global, home, who, in_force, needed } = *place;
+        let sole = match judge(plan, binding, &attempt.plan, home, who, programs)? {
+            Fits::Open(claim) => Some(claim),
+            Fits::Refused(reason) => return Err(attempt.not_allowed(&reason)),
+        };
+        if let Some(reason) = in_force.differ_from(binding) {
+            return Err(attempt.not_allowed(&reason));
+        }
+        let signable = Signable::plan(&bytes, binding);
+        let approvals = gate::approved(global, in_force, needed, &signable, &self.given.runbook, &self.approval)?
+            .map_err(|reason| attempt.not_allowed(&reason))?;
+        Ok(Opened { bytes, sole, approvals })
+    }
+
+    /// A runbook that needs approvals is written down as a plan. At a terminal the signatures are waited for.
+    fn of_a_runbook(
+        &self,
+        place: &Place<'_>,
+        attempt: &mut Attempt<'_>,
+        plan: &mut Plan,
+        people: &People,
+    ) -> Result<Opened, Failure> {
+        let Place { global, home, who, in_force, needed } = *place;
+        let binding = bind(home, who, in_force, &Window::default())?;
+        plan.binding = Some(binding.clone());
+        let bytes = plan.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
+        attempt.plan = Digest::of(bytes.as_bytes());
+        let path = self.plan_out.clone().unwrap_or_else(|| default_name(&plan.runbook.name, &binding));
+        write_new(&path, &bytes, Existing::Stays, "plan")?;
+        let shown = path.display();
+        say(&format!(
+            "interlock: this run needs approvals, so its plan was written to {shown} (sha256 {}), for one run on `{}` until {}\n  \
+             each of those who must sign reads and signs it with: interlock approve {shown}",
+            attempt.plan, binding.host, binding.valid_until
+        ));
+        let signable = Signable::plan(&bytes, &binding);
+        if let People::Nobody(_) = people {
+            let missing = gate::approved(global, in_force, needed, &signable, &path, &self.approval)?;
+            // A signature over a plan that was made just now cannot be there; if it is, it is run as any plan.
+            let reason = missing.err().unwrap_or_else(|| "the plan is run by its own name".to_owned());
+            return Err(attempt.not_allowed(&reason));
+        }
+        let approvals = match wait(in_force, needed, &signable, &path, &self.approval)? {
+            Waited::Met(tally) => tally.approvals(in_force, &signable, needed, &[]),
+            Waited::TooLate(tally) => {
+                return Err(attempt.not_allowed(&gate::missing(global, &tally, &path, &self.approval)));
+            }
+            Waited::Interrupted(tally) => {
+                let missing = gate::missing(global, &tally, &path, &self.approval);
+                return Err(attempt.not_allowed(&format!("the waiting for signatures was ended; {missing}")));
+            }
+        };
+        // Time has passed: it is as if the plan had been given just now.
+        let asked = gate::ask(in_force, home, &plan.runbook)?;
+        asked.map_err(|reason| attempt.not_allowed(&reason))?;
+        match judge(plan, &binding, &attempt.plan, home, who, &Programs::default())? {
+            Fits::Open(claim) => Ok(Opened { bytes, sole: Some(claim), approvals }),
+            Fits::Refused(reason) => Err(attempt.not_allowed(&reason)),
+        }
     }
 
     fn people(&self, global: &Global, procedure: &Procedure) -> Result<People, Failure> {
@@ -168,17 +262,30 @@ impl Run {
     }
 }
 
-/// Records a refusal before anything was set up, and says it.
-fn refuse(log: &mut Log, run: &RunId, runbook: &str, plan: &Digest, cause: Cause, reason: String) -> Failure {
-    let (runbook, plan) = (runbook.to_owned(), plan.clone());
-    let event = Event::RunRefused { runbook, plan, cause, reason: clip(&reason, 8192), seen: Vec::new() };
-    match log.append(&[Draft { run: Some(run), event: &event }]) {
-        Ok(_) => {
-            say(&format!("interlock: refused, nothing was started: {reason}"));
-            Failure::Said(cause.exit_code())
-        }
-        Err(error) => Failure::Internal(error.to_string()),
-    }
+/// Where and by whom a run is to be, and what is asked of it.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    global: &'a Global,
+    home: &'a Home,
+    who: &'a Who,
+    in_force: &'a InForce,
+    /// The approvals that it needs.
+    needed: &'a [Requirement],
+}
+
+/// A run that may be opened.
+struct Opened {
+    /// The plan's bytes.
+    bytes: String,
+    /// The claim on a plan that is bound.
+    sole: Option<Sole>,
+    /// The signatures over it.
+    approvals: Vec<Approval>,
+}
+
+/// The name of a plan that is written because it needs approvals: the runbook's, and what makes it unlike every other.
+fn default_name(runbook: &str, binding: &Binding) -> PathBuf {
+    PathBuf::from(format!("{runbook}-{}.plan.yaml", &binding.nonce.as_str()[..8]))
 }
 
 /// Signs what the log says by now. It is about the log, not about the run: a failure is said, and changes nothing.

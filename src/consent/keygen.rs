@@ -1,6 +1,7 @@
 //! Runs the real `ssh-keygen`, which checks signatures. It gets private copies of exactly the bytes that were read before, nothing of
 //! our environment, and a bounded time; whatever it does but say "good" is a refusal.
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -51,6 +52,15 @@ pub enum Verdict {
     NotGood,
 }
 
+/// The key that is to sign.
+#[derive(Debug, Clone, Copy)]
+pub enum Key<'a> {
+    /// The one in this file; its passphrase is asked for.
+    File(&'a Path),
+    /// The one in the person's agent with this public key, a line of a `.pub` file.
+    InAgent(&'a str),
+}
+
 /// A private folder with the files of one question; removed when it is dropped.
 pub struct Scratch {
     path: PathBuf,
@@ -71,6 +81,66 @@ impl Keygen {
         };
         door::open(Path::new(place), trust).map_err(|objection| KeygenError(objection.message))?;
         Ok(Self { program: PathBuf::from(place) })
+    }
+
+    /// Has it sign these bytes, at the terminal of the person whose key it is: a passphrase, or the touch of a hardware key, is asked for
+    /// there, for as long as that takes. `environment` is all that it gets to know of ours.
+    ///
+    /// # Errors
+    /// If it cannot be started or gives no signature; what it said stands on standard error already.
+    pub fn sign(
+        &self,
+        key: Key<'_>,
+        namespace: &str,
+        bytes: &[u8],
+        environment: &[(String, OsString)],
+    ) -> Result<Vec<u8>, KeygenError> {
+        let scratch = Scratch::new()?;
+        let input = scratch.write("input", bytes)?;
+        let failed = |what: &str, error: std::io::Error| KeygenError(format!("{what}: {error}"));
+        let mut command = Command::new(&self.program);
+        command.args(["-q", "-Y", "sign", "-n", namespace, "-f"]);
+        match key {
+            Key::File(path) => command.arg(path),
+            Key::InAgent(line) => command.arg(scratch.write("key.pub", line.as_bytes())?).arg("-U"),
+        };
+        let child = command
+            .env_clear()
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::from(File::open(input).map_err(|error| failed("what is signed cannot be read", error))?))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .map_err(|error| failed("ssh-keygen cannot be started", error))?;
+        let output = child.wait_with_output().map_err(|error| failed("what ssh-keygen gives cannot be read", error))?;
+        if !output.status.success() {
+            return Err(KeygenError(format!("ssh-keygen gave no signature: {}", output.status)));
+        }
+        Ok(output.stdout)
+    }
+
+    /// The public keys that the person's agent has, each as a line of a `.pub` file.
+    ///
+    /// # Errors
+    /// If `ssh-add` is not beside `ssh-keygen`, or there is no agent.
+    pub fn keys_of_agent(&self, environment: &[(String, OsString)]) -> Result<Vec<String>, KeygenError> {
+        let program = self.program.with_file_name("ssh-add");
+        let output = Command::new(&program)
+            .arg("-L")
+            .env_clear()
+            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|error| KeygenError(format!("{} cannot be started: {error}", program.display())))?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        match output.status.code() {
+            Some(0) => Ok(said.lines().map(|line| format!("{line}\n")).collect()),
+            Some(1) => Ok(Vec::new()),
+            _ => Err(KeygenError(
+                "there is no agent to ask (SSH_AUTH_SOCK): start one and add the key with `ssh-add`, or name the key's file with --key"
+                    .to_owned(),
+            )),
+        }
     }
 
     /// Asks it, with these arguments and these bytes on standard input.

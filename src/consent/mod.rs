@@ -11,6 +11,7 @@ pub mod operator;
 pub mod pattern;
 pub mod policy;
 pub mod question;
+pub mod recorded;
 pub mod request;
 pub mod revoked;
 pub mod signature;

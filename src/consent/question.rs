@@ -163,6 +163,11 @@ impl Policies {
         Ok(Operator { persons })
     }
 
+    /// The operator, if this person operates under each of them: for those who are asked to sign before anybody does.
+    pub fn operated_by(&self, person: &Person) -> Operator {
+        Operator { persons: self.0.iter().map(|_| person.clone()).collect() }
+    }
+
     /// Checks a signature under each of them: those that count, and why the others do not.
     pub fn check(
         &self,

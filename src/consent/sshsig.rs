@@ -4,8 +4,9 @@
 use super::key::{KeyError, SigningKey};
 use super::wire::{Wire, WireError, base64};
 
-/// The longest signature file that is looked at, in bytes; one with a large certificate has a tenth of it.
-pub const LONGEST: usize = 64 << 10;
+/// The longest signature file that is looked at, in bytes; one with a large certificate has a fifth of it. It is kept whole
+/// in an entry of the log, which has 60 KiB at most.
+pub const LONGEST: usize = 32 << 10;
 
 const BEGIN: &[u8] = b"-----BEGIN SSH SIGNATURE-----\n";
 const END: &[u8] = b"-----END SSH SIGNATURE-----";

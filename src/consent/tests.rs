@@ -6,4 +6,5 @@ mod mutated;
 mod page;
 mod policies;
 mod questions;
+mod recorded;
 mod signatures;

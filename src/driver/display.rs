@@ -130,7 +130,9 @@ impl Display {
             Event::StepEnded { step, .. } => self.screen.status(Some(format!("looking at what {step} ensures"))),
             // The step goes on while a person is asked about it.
             Event::SignalReceived { heed: Heed::Asks, .. } | Event::StopDecided { .. } => {}
-            Event::RunOpened { .. } => self.screen.status(Some("looking at the facts".to_owned())),
+            Event::ApprovalAccepted(_) | Event::RunOpened { .. } => {
+                self.screen.status(Some("looking at the facts".to_owned()))
+            }
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
             | Event::RunRefused { .. }

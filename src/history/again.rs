@@ -140,6 +140,7 @@ impl State {
             | Event::LogRepaired { .. }
             | Event::RunRefused { .. }
             | Event::RunOpened { .. }
+            | Event::ApprovalAccepted(_)
             | Event::WatchesArmed { .. }
             | Event::Answered { .. }
             | Event::Declined { .. }
@@ -178,6 +179,7 @@ impl State {
             | Event::LogRepaired { .. }
             | Event::RunRefused { .. }
             | Event::RunOpened { .. }
+            | Event::ApprovalAccepted(_)
             | Event::WatchesArmed { .. }
             | Event::Answered { .. }
             | Event::Declined { .. }

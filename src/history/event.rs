@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::history::approval::{Approval, PolicyInForce};
 use crate::history::deviation::{Deviation, Override};
 use crate::id::{Digest, Fact, Fingerprint, StepId};
 
@@ -241,6 +242,9 @@ pub enum Event {
         /// What was seen of the facts that the reason speaks of.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         seen: Vec<Sight>,
+        /// The policies in force, if it was refused before its opening.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        policies: Vec<PolicyInForce>,
     },
     /// A run began.
     RunOpened {
@@ -261,6 +265,9 @@ pub enum Event {
         /// What the run claims for itself alone, machine-wide.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         locks: Vec<String>,
+        /// The policies in force, the machine's own first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        policies: Vec<PolicyInForce>,
         /// How the processes of its steps are contained, in words.
         containment: String,
         /// How facts are watched, in words.
@@ -268,6 +275,8 @@ pub enum Event {
         /// The version of the program.
         program: String,
     },
+    /// A signature over the run's plan that counts. Right after `run_opened` or `run_resumed`.
+    ApprovalAccepted(Approval),
     /// The probes of the run, announced once before the first of them looks.
     WatchesArmed {
         /// Each fact with what is looked at, in words.
@@ -536,6 +545,9 @@ pub enum Event {
         /// Processes of the step in doubt that were still there and were ended, each as `<pid> <name>`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         ended: Vec<String>,
+        /// The policies in force now, the machine's own first.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        policies: Vec<PolicyInForce>,
     },
     /// Every step that was done or begun was taken back.
     RunUndone {

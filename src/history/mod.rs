@@ -2,6 +2,7 @@
 //! show these events, and the live run, `verify` and the reports share this fold. Pure.
 
 pub mod again;
+pub mod approval;
 pub mod clip;
 pub mod deviation;
 pub mod entry;

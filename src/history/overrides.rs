@@ -207,6 +207,7 @@ mod tests {
             plan: Digest::of(b"plan"),
             steps,
             locks: Vec::new(),
+            policies: Vec::new(),
             containment: String::new(),
             watching: String::new(),
             program: String::new(),

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::again::Again;
+use crate::history::approval::{Approval, Intake};
 use crate::history::event::{Cause, Ending, Event, Heed, Question, StopDecision, Way};
 use crate::history::overrides::Overrides;
 use crate::id::{Digest, Fact, Fingerprint, StepId};
@@ -38,6 +39,10 @@ pub struct State {
     pub settled: Vec<StepId>,
     /// The facts that did not hold when they were last looked at.
     pub broken: BTreeSet<Fact>,
+    /// The signatures over its plan that were taken when it was opened or, anew, when it was taken up last with any.
+    pub approvals: Vec<Approval>,
+    /// Whether signatures may be taken now.
+    pub intake: Intake,
     /// Whether the run was taken up again and nothing of it was done since, but for steps that were run again.
     pub resumed: Resumed,
     /// The permissions to leave the procedure, and what was made of them.
@@ -168,6 +173,7 @@ impl State {
     pub fn apply(&mut self, event: &Event) -> Result<(), IllegalEvent> {
         self.route(event)?;
         self.note_what_was_seen(event);
+        self.note_intake(event);
         Ok(())
     }
 
@@ -199,6 +205,7 @@ impl State {
             Event::LogCreated { .. } | Event::LogRepaired { .. } => refuse("an entry about the log inside a run"),
             Event::RunOpened { plan, steps, .. } => self.open(plan, *steps),
             Event::RunRefused { cause, .. } => self.refuse_run(*cause),
+            Event::ApprovalAccepted(approval) => self.accept_approval(approval),
             Event::WatchesArmed { .. } => match self.phase {
                 Phase::Ready { .. } | Phase::Failed { .. } => Ok(()),
                 _ => refuse("watches were armed outside the opening of a run"),

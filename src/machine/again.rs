@@ -22,7 +22,9 @@ impl Machine<'_> {
             program: opening.program,
             taken_over: resumption.taken_over,
             ended: resumption.ended,
+            policies: opening.policies,
         }];
+        events.extend(opening.approvals.into_iter().map(Event::ApprovalAccepted));
         let mut stands = self.whole.clone();
         stands.apply(&events[0]).expect("the command line takes up only a run that can be");
         events.extend(accepted(self.forward, &stands, opening.overrides));

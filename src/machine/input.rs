@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::history::approval::{Approval, PolicyInForce};
 use crate::history::deviation::Override;
 use crate::history::event::{AnsweredBy, DecidedBy, Ending, Output, Program, Question, Sight, WatchedFact};
 use crate::id::{Digest, Fingerprint, StepId};
@@ -83,6 +84,10 @@ pub struct Opening {
     pub locks: Vec<String>,
     /// The permissions to leave the procedure that were given for this opening, each seen to be valid.
     pub overrides: Vec<Override>,
+    /// The policies in force, the machine's own first.
+    pub policies: Vec<PolicyInForce>,
+    /// The signatures over the plan that count and are not recorded yet.
+    pub approvals: Vec<Approval>,
 }
 
 /// How a run is taken up again.

@@ -27,6 +27,7 @@ impl Machine<'_> {
                 cause: Cause::PersonNeeded,
                 reason,
                 seen: Vec::new(),
+                policies: opening.policies,
             };
             return Decision { events: vec![refused], effects: vec![Effect::Finish] };
         }
@@ -38,10 +39,12 @@ impl Machine<'_> {
             plan: opening.plan,
             steps: runbook.steps.len(),
             locks: opening.locks,
+            policies: opening.policies,
             containment: opening.containment,
             watching: opening.watching,
             program: opening.program,
         }];
+        events.extend(opening.approvals.into_iter().map(Event::ApprovalAccepted));
         let watched = announcements(opening.watched);
         if opening.overrides.is_empty() {
             events.extend(watched);

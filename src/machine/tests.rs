@@ -132,6 +132,8 @@ fn opening() -> Opening {
         watched: Vec::new(),
         locks: Vec::new(),
         overrides: Vec::new(),
+        policies: Vec::new(),
+        approvals: Vec::new(),
     }
 }
 

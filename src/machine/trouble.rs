@@ -148,6 +148,7 @@ impl Machine<'_> {
                 cause: Cause::FactDoesNotHold,
                 reason: clip(&reason, 8192),
                 seen: bounded(missing),
+                policies: Vec::new(),
             }
         };
         Decision { events: vec![event], effects: vec![Effect::Finish] }

@@ -1,3 +1,4 @@
 //! History for people and programs: an entry as lines that a person understands, live and afterwards.
 
+pub mod page;
 pub mod story;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::diagnostic::escape::escape_line;
+use crate::history::approval::{Approval, PolicyInForce};
 use crate::history::deviation::Override;
 use crate::history::entry::{Entry, Who};
 use crate::history::event::{AnsweredBy, Cause, DecidedBy, Ending, Event, Sight, StopDecision, Verdict, Way};
@@ -40,19 +41,22 @@ impl Teller {
                 escape_line(segment),
                 escape_line(kept_in)
             )],
+            Event::ApprovalAccepted(approval) => vec![approved(approval)],
             Event::RunRefused { cause, reason, seen, .. } => {
                 let mut lines = vec![format!("refused ({}): {}", cause_in_words(*cause), escape_line(reason))];
                 lines.extend(seen.iter().map(sight_line));
                 lines
             }
-            Event::RunOpened { runbook, title, source, plan, steps, containment, watching, .. } => {
+            Event::RunOpened { runbook, title, source, plan, steps, policies, containment, watching, .. } => {
                 let title = title.as_deref().map(|title| format!(" — {}", escape_line(title))).unwrap_or_default();
-                vec![
+                let mut lines = vec![
                     format!("{}{title}", escape_line(runbook)),
                     format!("      on {}, by {}", escape_line(&entry.who.host), escape_line(&by_whom(&entry.who))),
                     format!("      {steps} steps from {}, plan {}", escape_line(source), short(plan)),
                     format!("      contained by {}; watched by {}", escape_line(containment), escape_line(watching)),
-                ]
+                ];
+                lines.extend(policies.iter().map(policy_line));
+                lines
             }
             Event::WatchesArmed { facts } => facts
                 .iter()
@@ -176,13 +180,14 @@ impl Teller {
                     format!("      {steps} steps are taken back, the last first{kept}"),
                 ]
             }
-            Event::RunResumed { containment, taken_over, ended, .. } => {
+            Event::RunResumed { containment, taken_over, ended, policies, .. } => {
                 let mut lines = vec![format!(
                     "taken up again on {}, by {}",
                     escape_line(&entry.who.host),
                     escape_line(&by_whom(&entry.who))
                 )];
                 lines.push(format!("      contained by {}", escape_line(containment)));
+                lines.extend(policies.iter().map(policy_line));
                 if !ended.is_empty() {
                     lines.push(format!(
                         "      still running from before, and ended: {}",
@@ -263,6 +268,21 @@ pub fn by_whom(who: &Who) -> String {
     let sudo = who.sudo_user.as_ref().map(|user| format!(", sudo says {user}")).unwrap_or_default();
     let ssh = who.ssh.as_ref().map(|from| format!(", ssh says from {from}")).unwrap_or_default();
     format!("{user}{login}{sudo}{ssh}")
+}
+
+fn policy_line(policy: &PolicyInForce) -> String {
+    let operator = policy.operator.as_ref().map(|person| format!(", operated by {person}")).unwrap_or_default();
+    format!("      under {} (number {}, {}){operator}", escape_line(&policy.file), policy.number, short(&policy.digest))
+}
+
+fn approved(approval: &Approval) -> String {
+    let Approval { person, key, algorithm, presence, certificate, .. } = approval;
+    let presence = presence.as_ref().map(|presence| format!(", {}", escape_line(presence))).unwrap_or_default();
+    let by = match certificate {
+        Some(by) => format!(", certified as {} by {}", escape_line(&by.id), escape_line(&by.authority)),
+        None => String::new(),
+    };
+    format!("    ✓ approved by {person} with {} ({}{presence}{by})", escape_line(key), escape_line(algorithm))
 }
 
 fn intended(

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails it, with its place")]
 
+mod approvals;
 mod checkpoints;
 mod crash;
 mod faults;
@@ -25,3 +26,4 @@ mod take_over;
 mod terminal;
 mod tidy;
 mod way_back;
+mod worked_example;

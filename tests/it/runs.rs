@@ -176,17 +176,6 @@ fn p09_a_probe_whose_command_is_missing_is_a_refusal_also_under_not() {
 }
 
 #[test]
-fn p09_a_policy_that_this_version_cannot_enforce_is_a_refusal() {
-    let scratch = Scratch::new();
-    let path = scratch.write("runbook.yaml", &format!("{HEAD}steps:\n  - {{id: a, run: [\"true\"]}}\n"));
-    let mut command = scratch.command(&["run", path.to_str().unwrap()]);
-    command.env("INTERLOCK_POLICY", "/somewhere/policy.yaml");
-    let ran = finish(command.spawn().unwrap());
-    assert_eq!(ran.code, 2, "{}", ran.stderr);
-    assert!(ran.stderr.contains("/somewhere/policy.yaml"), "{}", ran.stderr);
-}
-
-#[test]
 fn p10_a_secret_is_in_no_artefact() {
     let secret = "hunter2-Tr0ub4dor&3";
     let encoded = "aHVudGVyMi1Ucj B1YjRkb3ImMw".replace(' ', "");

@@ -54,6 +54,8 @@ impl Scratch {
             .current_dir(self.path())
             .env_remove("INTERLOCK_HOME")
             .env_remove("INTERLOCK_POLICY")
+            .env_remove("SUDO_USER")
+            .env_remove("SSH_AUTH_SOCK")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

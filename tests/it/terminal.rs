@@ -20,7 +20,7 @@ impl Terminal {
     }
 
     /// The program with these arguments in a new terminal.
-    fn type_in(scratch: &Scratch, arguments: &str) -> Self {
+    pub fn type_in(scratch: &Scratch, arguments: &str) -> Self {
         // A server that is still going away is not asked.
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);

@@ -2,6 +2,7 @@
 
 use super::common::{open, run_id, scratch};
 use crate::audit::{Draft, read, verify};
+use crate::history::approval::{Approval, CertifiedBy, CountsUnder, PolicyInForce};
 use crate::history::deviation::{Deviation, Override};
 use crate::history::event::{
     AnsweredBy, Cause, DecidedBy, Ending, Event, Heed, Interpreter, Output, Program, Question, Sight, StopDecision,
@@ -41,6 +42,26 @@ fn all() -> Vec<Event> {
     let program = Some(Program { path: text(), digest: digest(), interpreter });
     let output = Some(Output { bytes: 1, digest: digest(), transcript: text(), left_out: 2, trouble: Some(text()) });
     let watched = WatchedFact { fact: sight().fact, probe: text(), commands: vec![vec![text()]] };
+    let policy = PolicyInForce {
+        file: text(),
+        digest: digest(),
+        number: 1,
+        signers: digest(),
+        revoked: Some(digest()),
+        operator: Some("amy@example.org".parse().unwrap()),
+    };
+    let policies = vec![policy];
+    let approval = Approval {
+        document: digest(),
+        namespace: text(),
+        person: "amy@example.org".parse().unwrap(),
+        key: text(),
+        algorithm: text(),
+        presence: Some(text()),
+        certificate: Some(CertifiedBy { id: text(), serial: 1, authority: text() }),
+        under: vec![CountsUnder { policy: digest(), number: 1, until: "2026-11-22T05:00:00Z".parse().unwrap() }],
+        signature: text(),
+    };
     let mut all = vec![
         Event::LogCreated { log: text(), program: text(), key: Some(text()) },
         Event::LogRepaired { segment: text(), offset: 1, length: 2, digest: digest(), kept_in: text() },
@@ -50,7 +71,9 @@ fn all() -> Vec<Event> {
             cause: Cause::Locked,
             reason: text(),
             seen: vec![sight()],
+            policies: policies.clone(),
         },
+        Event::ApprovalAccepted(approval),
         Event::RunOpened {
             runbook: text(),
             title: Some(text()),
@@ -59,6 +82,7 @@ fn all() -> Vec<Event> {
             plan: digest(),
             steps: 1,
             locks: vec![text()],
+            policies: policies.clone(),
             containment: text(),
             watching: text(),
             program: text(),
@@ -119,6 +143,7 @@ fn all() -> Vec<Event> {
             program: text(),
             taken_over: Some(text()),
             ended: vec![text()],
+            policies,
         },
         Event::RunUndone { undone: 1, kept: 2 },
         Event::RunAbandoned { reason: text(), in_doubt: Some(step()) },
@@ -180,10 +205,11 @@ fn kind(event: &Event) -> usize {
         Event::StepAccepted { .. } => 28,
         Event::WaivedFactSeen { .. } => 29,
         Event::StopDecided { .. } => 30,
+        Event::ApprovalAccepted(_) => 31,
     }
 }
 
-const KINDS: usize = 31;
+const KINDS: usize = 32;
 
 #[test]
 fn there_is_a_sample_of_each_event() {

@@ -6,4 +6,5 @@ mod events;
 mod faults;
 mod model;
 mod real;
+mod scan;
 mod tamper;

@@ -325,6 +325,7 @@ fn a_key_twice_in_a_map_of_an_event_is_refused() {
         plan: digest,
         steps: 1,
         locks: Vec::new(),
+        policies: Vec::new(),
         watching: "nothing".to_owned(),
         containment: "none".to_owned(),
         program: "0".to_owned(),

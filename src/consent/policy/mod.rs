@@ -29,6 +29,8 @@ pub const OVERRIDE_VALID_FOR: Duration = Duration::from_secs(3600);
 pub struct Policy {
     /// The path of its file, as it was given.
     pub name: String,
+    /// The text of its file.
+    pub text: String,
     /// The digest of its file. The signers and revoked files have digests of their own.
     pub digest: Digest,
     /// Its number, which only ever rises.

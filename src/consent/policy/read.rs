@@ -128,6 +128,7 @@ fn policy(
     narrow_rules(reader, &rules.quotas, &members, &operators);
     Some(Policy {
         name: reader.source.name().to_owned(),
+        text: reader.source.text().to_owned(),
         digest: Digest::of(reader.source.text().as_bytes()),
         number,
         signers: signers?,

@@ -1,0 +1,191 @@
+//! What stands before a run is opened or taken up: who operates, under which policies, when, and with whose approvals. Nothing here
+//! looks at the systems, and nothing is started.
+
+use std::path::{Path, PathBuf};
+
+use chrono::Utc;
+
+use crate::audit::{Draft, Home, Log};
+use crate::cli::approvals::{Offered, Signable, Tally, command, keygen, offered, tally};
+use crate::cli::failure::{Failure, say};
+use crate::cli::in_force::InForce;
+use crate::cli::{Global, bound};
+use crate::consent::question::{Operator, Requirement};
+use crate::history::approval::{Approval, PolicyInForce};
+use crate::history::clip::clip;
+use crate::history::event::{Cause, Event};
+use crate::history::state::State;
+use crate::id::{Digest, RunId};
+use crate::plan::Plan;
+use crate::runbook::model::Runbook;
+
+/// A run that somebody asked for and that is not open yet: what a refusal of it records.
+pub struct Attempt<'a> {
+    /// The log.
+    pub log: &'a mut Log,
+    /// The run's id.
+    pub id: RunId,
+    /// The runbook's name.
+    pub runbook: String,
+    /// The digest of the plan's bytes.
+    pub plan: Digest,
+    /// The policies in force.
+    pub policies: Vec<PolicyInForce>,
+}
+
+impl Attempt<'_> {
+    /// Records a refusal before anything was set up, and says it. A reason in several lines is one text in the entry.
+    pub fn refuse(&mut self, cause: Cause, reason: &str) -> Failure {
+        let event = Event::RunRefused {
+            runbook: self.runbook.clone(),
+            plan: self.plan.clone(),
+            cause,
+            reason: clip(&reason.replace("\n  ", "; "), 8192),
+            seen: Vec::new(),
+            policies: self.policies.clone(),
+        };
+        match self.log.append(&[Draft { run: Some(&self.id), event: &event }]) {
+            Ok(_) => {
+                say(&format!("interlock: refused, nothing was started: {reason}"));
+                Failure::Said(cause.exit_code())
+            }
+            Err(error) => Failure::Internal(error.to_string()),
+        }
+    }
+
+    /// Refuses what is not allowed.
+    pub fn not_allowed(&mut self, reason: &str) -> Failure {
+        self.refuse(Cause::NotAllowed, reason)
+    }
+}
+
+/// Asks the policies in force about a run of this runbook now: the approvals that it needs.
+///
+/// # Errors
+/// Inside: why there is to be none. Outside: the log cannot be read.
+pub fn ask(in_force: &InForce, home: &Home, runbook: &Runbook) -> Result<Result<Vec<Requirement>, String>, Failure> {
+    let operator = match in_force.may_operate(home)? {
+        Ok(operator) => operator,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let refused = in_force.closed(runbook, Utc::now()).or_else(|| in_force.beyond_limits(runbook));
+    if let Some(reason) = refused {
+        return Ok(Err(reason));
+    }
+    Ok(in_force.approvals_needed(runbook, &operator))
+}
+
+/// Counts the signatures for a plan's file that is about to be run.
+///
+/// # Errors
+/// Inside: who is missing, with the command to go on. Outside: the signatures cannot be looked at.
+pub fn approved(
+    global: &Global,
+    in_force: &InForce,
+    needed: &[Requirement],
+    signable: &Signable<'_>,
+    plan: &Path,
+    named: &[PathBuf],
+) -> Result<Result<Vec<Approval>, String>, Failure> {
+    if needed.is_empty() {
+        return Ok(Ok(Vec::new()));
+    }
+    let offered = offered(Some(plan), named)?;
+    let tally = tally(in_force, &keygen()?, signable, needed, &offered, Utc::now());
+    Ok(match tally.is_met() {
+        true => Ok(tally.approvals(in_force, signable, needed, &[])),
+        false => Err(missing(global, &tally, plan, named)),
+    })
+}
+
+/// Says what is missing, and the commands that bring it and go on.
+pub fn missing(global: &Global, tally: &Tally, plan: &Path, named: &[PathBuf]) -> String {
+    let mut lines = vec!["approvals are missing".to_owned()];
+    lines.extend(tally.in_words());
+    lines.push(how_to_go_on(global, tally, plan, named));
+    lines.join("\n  ")
+}
+
+/// The commands that bring what is missing and go on.
+pub fn how_to_go_on(global: &Global, tally: &Tally, plan: &Path, named: &[PathBuf]) -> String {
+    if tally.lacking.iter().any(|lacking| lacking.stale.is_some()) {
+        return "make a new plan with `interlock plan RUNBOOK -o FILE`, and have that signed".to_owned();
+    }
+    let plan = plan.display().to_string();
+    format!(
+        "each of them signs with `{}`; then go on with `{}`",
+        command(&["interlock", "approve", &plan]),
+        run_command(global, &plan, named)
+    )
+}
+
+/// The command that runs a plan, with the options of this one.
+pub fn run_command(global: &Global, plan: &str, named: &[PathBuf]) -> String {
+    let mut words = vec!["interlock".to_owned(), "run".to_owned(), plan.to_owned()];
+    for path in named {
+        words.extend(["--approval".to_owned(), path.display().to_string()]);
+    }
+    for path in &global.policy {
+        words.extend(["--policy".to_owned(), path.display().to_string()]);
+    }
+    if let Some(home) = &global.home {
+        words.extend(["--home".to_owned(), home.display().to_string()]);
+    }
+    command(&words.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// Says why a run that stands is not taken up, and ends with exit 4.
+pub fn not_taken_up(reason: &str) -> Failure {
+    say(&format!("interlock: refused: {reason}"));
+    Failure::Said(Cause::NotAllowed.exit_code())
+}
+
+/// Whether a run may go on now with the steps that it has not done: its plan's window and the calendar are open, and the approvals that
+/// are asked for now are there, among those in the log and those that were named. Gives what is to be recorded of them.
+///
+/// # Errors
+/// Inside: why it may not. Outside: signatures cannot be looked at.
+pub fn may_go_on(
+    in_force: &InForce,
+    operator: &Operator,
+    state: &State,
+    plan: &Plan,
+    bytes: &str,
+    named: &[PathBuf],
+) -> Result<Result<Vec<Approval>, String>, Failure> {
+    if let Err(reason) = bound::may_go_on(plan) {
+        return Ok(Err(reason));
+    }
+    if let Some(reason) = in_force.closed(&plan.runbook, Utc::now()) {
+        return Ok(Err(reason));
+    }
+    let needed = match in_force.approvals_needed(&plan.runbook, operator) {
+        Ok(needed) if needed.is_empty() => return Ok(Ok(Vec::new())),
+        Ok(needed) => needed,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let Some(binding) = &plan.binding else {
+        let rules: Vec<&str> = needed.iter().map(|requirement| requirement.rule.as_str()).collect();
+        return Ok(Err(format!(
+            "the run began without a plan that could be signed, and approvals are asked for now: {}",
+            rules.join("; ")
+        )));
+    };
+    let signable = Signable::plan(bytes, binding);
+    let mut candidates: Vec<Offered> = Vec::new();
+    for approval in &state.approvals {
+        let from = format!("the approval of {} in the log", approval.person);
+        let armour = approval.signature.clone().into_bytes();
+        if !candidates.iter().any(|other| other.armour.as_ref() == Ok(&armour)) {
+            candidates.push(Offered { from, armour: Ok(armour) });
+        }
+    }
+    candidates.extend(offered(None, named)?);
+    let tally = tally(in_force, &keygen()?, &signable, &needed, &candidates, Utc::now());
+    if tally.is_met() {
+        return Ok(Ok(tally.approvals(in_force, &signable, &needed, &state.approvals)));
+    }
+    let mut lines = vec!["approvals are missing".to_owned()];
+    lines.extend(tally.in_words());
+    Ok(Err(lines.join("\n  ")))
+}

@@ -1,0 +1,310 @@
+//! The policies in force: which they are, who operates under them, whether this home may go on under them, and what they say of a
+//! run before anybody signs. A policy that cannot be read ends the command (exit 2): what it would have said cannot be known.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+
+use crate::audit::{self, Home};
+use crate::cli::Global;
+use crate::cli::failure::Failure;
+use crate::cli::given::show;
+use crate::consent::calendar::WindowState;
+use crate::consent::door::Trust;
+use crate::consent::operator::{Acting, NotAnOperator};
+use crate::consent::policy::{MACHINE, Policy, Subject};
+use crate::consent::question::{Operator, Policies, Requirement};
+use crate::history::approval::PolicyInForce;
+use crate::history::entry::Who;
+use crate::history::event::Event;
+use crate::id::{Person, RunId};
+use crate::machine::SelfApproval;
+use crate::plan::{Binding, PolicyMark};
+use crate::runbook::duration;
+use crate::runbook::model::Runbook;
+
+/// Whose files this process believes.
+pub fn trust() -> Trust {
+    Trust::of_user(rustix::process::geteuid().as_raw())
+}
+
+/// The files of the policies in force, each once, the machine's own first; then the one that `INTERLOCK_POLICY` names, then those of
+/// `--policy`.
+pub fn files(global: &Global) -> Result<Vec<PathBuf>, Failure> {
+    let machine = match Path::new(MACHINE).symlink_metadata() {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => None,
+        // One that is there and cannot be looked at is in force too: reading it says what is wrong.
+        Ok(_) | Err(_) => Some(PathBuf::from(MACHINE)),
+    };
+    let named = std::env::var_os("INTERLOCK_POLICY").map(PathBuf::from);
+    let mut files: Vec<PathBuf> = Vec::new();
+    for file in machine.into_iter().chain(named).chain(global.policy.iter().cloned()) {
+        let absolute = std::path::absolute(&file)
+            .map_err(|error| Failure::Wrong(format!("the policy {}: {error}", file.display())))?;
+        if !files.contains(&absolute) {
+            files.push(absolute);
+        }
+    }
+    Ok(files)
+}
+
+/// The policies in force.
+pub struct InForce {
+    policies: Policies,
+    acting: Acting,
+}
+
+impl InForce {
+    /// Reads them. Mistakes are shown, all of them, and end with exit 2.
+    pub fn open(global: &Global, who: &Who) -> Result<Self, Failure> {
+        let mut policies: Vec<Policy> = Vec::new();
+        let mut wrong = false;
+        for file in files(global)? {
+            match Policy::open(&file, trust()) {
+                Ok(opened) => policies.push(opened.policy),
+                Err(found) => {
+                    wrong = true;
+                    for findings in &found {
+                        show(global, &findings.source, &findings.diagnostics)?;
+                    }
+                }
+            }
+        }
+        if wrong {
+            return Err(Failure::Said(2));
+        }
+        Ok(Self { policies: Policies::new(policies), acting: Acting::of(who, Who::name_of) })
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.policies.is_empty()
+    }
+
+    /// Whether the operator may permit a deviation alone: only where no policy says whose signatures it takes.
+    pub fn alone(&self, user: String) -> SelfApproval {
+        if self.is_empty() { SelfApproval::Allowed { user } } else { SelfApproval::NotAllowed }
+    }
+
+    /// The policies.
+    pub fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    /// Who operates, under each of them.
+    pub fn operator(&self) -> Result<Operator, NotAnOperator> {
+        self.policies.operator(&self.acting)
+    }
+
+    /// Who operates, as the first of them calls them; none if it lets them not, or there is none.
+    pub fn person(&self) -> Option<Person> {
+        self.policies.iter().next().and_then(|policy| policy.operator(&self.acting).ok())
+    }
+
+    /// As it is recorded.
+    pub fn recorded(&self) -> Vec<PolicyInForce> {
+        let recorded = |policy: &Policy| PolicyInForce {
+            file: policy.name.clone(),
+            digest: policy.digest.clone(),
+            number: policy.number,
+            signers: policy.signers.digest.clone(),
+            revoked: policy.revoked.as_ref().map(|revoked| revoked.digest.clone()),
+            operator: policy.operator(&self.acting).ok(),
+        };
+        self.policies.iter().map(recorded).collect()
+    }
+
+    /// As it stands in a plan.
+    pub fn marks(&self) -> Vec<PolicyMark> {
+        let mark = |policy: &Policy| PolicyMark { digest: policy.digest.clone(), number: policy.number };
+        self.policies.iter().map(mark).collect()
+    }
+
+    /// Whether this account may operate in this home under these policies.
+    ///
+    /// # Errors
+    /// Inside: why not. Outside: the log cannot be read.
+    pub fn may_operate(&self, home: &Home) -> Result<Result<Operator, String>, Failure> {
+        if let Some(reason) = self.weakened(home)? {
+            return Ok(Err(reason));
+        }
+        Ok(self.operator().map_err(|error| error.to_string()))
+    }
+
+    /// Why these policies are less than what runs of this home went under before; none if they are not. A home that went under a
+    /// policy goes under none or an older one no more.
+    fn weakened(&self, home: &Home) -> Result<Option<String>, Failure> {
+        let past = Past::of(home)?;
+        let Some((number, file)) = &past.first else { return Ok(None) };
+        let Some(first) = self.policies.iter().next() else {
+            return Ok(Some(format!(
+                "no policy is in force, and runs of this home went under {file} (number {number}) before; put it back in its place, \
+                 name it with --policy, or say where with INTERLOCK_POLICY"
+            )));
+        };
+        if first.number < *number {
+            return Ok(Some(format!(
+                "{} has the number {}, and runs of this home went under number {number} before ({file}); numbers of policies only ever \
+                 rise: put the newer one back, or give this one a number above {number}",
+                first.name, first.number
+            )));
+        }
+        let older = |policy: &&Policy| past.of_file.get(&policy.name).is_some_and(|before| policy.number < *before);
+        Ok(self.policies.iter().find(older).map(|policy| {
+            format!(
+                "{} has the number {}, and had {} before; numbers of policies only ever rise",
+                policy.name, policy.number, past.of_file[&policy.name]
+            )
+        }))
+    }
+
+    /// Why a plan made under other policies than these is not run.
+    pub fn differ_from(&self, binding: &Binding) -> Option<String> {
+        let marks = self.marks();
+        if binding.policies == marks {
+            return None;
+        }
+        let shown = |marks: &[PolicyMark]| match marks {
+            [] => "no policy".to_owned(),
+            some => {
+                let each: Vec<String> = some
+                    .iter()
+                    .map(|mark| format!("number {} ({})", mark.number, &mark.digest.as_str()[..12]))
+                    .collect();
+                format!("the policy {}", each.join(" and "))
+            }
+        };
+        Some(format!(
+            "the plan was made under {}, and {} is in force now; look what changed, and make a new plan",
+            shown(&binding.policies),
+            shown(&marks)
+        ))
+    }
+
+    /// Why runs of this runbook do not go on at this moment, with when they would.
+    pub fn closed(&self, runbook: &Runbook, now: DateTime<Utc>) -> Option<String> {
+        let at = |moment: DateTime<Utc>| moment.format("%Y-%m-%d %H:%M:%S UTC").to_string();
+        match self.policies.window_state(subject(runbook), now) {
+            WindowState::Open => None,
+            WindowState::Outside { why, next: Some(next) } => Some(format!("{why}; it opens next on {}", at(next))),
+            WindowState::Outside { why, next: None } => {
+                Some(format!("{why}; none opens within the time that can be told"))
+            }
+            WindowState::Frozen { why, until } => Some(format!("{why}; runs go on from {}", at(until))),
+        }
+    }
+
+    /// What a runbook asks for beyond the limits of a policy.
+    pub fn beyond_limits(&self, runbook: &Runbook) -> Option<String> {
+        for policy in self.policies.iter() {
+            for step in &runbook.steps {
+                let undo = step.way_back.undo();
+                let asked = [
+                    ("timeout", Some(step.timeout), policy.limits.timeout),
+                    ("within", Some(step.within), policy.limits.within),
+                    ("timeout", undo.map(|undo| undo.timeout), policy.limits.timeout),
+                    ("within", undo.map(|undo| undo.within), policy.limits.within),
+                ];
+                for (what, asked, limit) in asked {
+                    if let (Some(asked), Some(limit)) = (asked, limit)
+                        && asked > limit
+                    {
+                        return Some(format!(
+                            "step `{}` has a `{what}` of {}, and {} allows {} at most",
+                            step.id,
+                            duration::show(asked),
+                            policy.name,
+                            duration::show(limit)
+                        ));
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The approvals that a run of this runbook needs.
+    ///
+    /// # Errors
+    /// Why nobody could give them.
+    pub fn approvals_needed(&self, runbook: &Runbook, operator: &Operator) -> Result<Vec<Requirement>, String> {
+        self.policies.approvals_needed(subject(runbook), operator).map_err(|error| error.to_string())
+    }
+
+    /// Keeps the policies and their files as they are beside the plan of a run, durably. Those that are there already stay.
+    pub fn keep(&self, home: &Home, run: &RunId) -> Result<(), String> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let folder = home.run(run).join("policies");
+        let keep = || -> io::Result<()> {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+            for policy in self.policies.iter() {
+                let signers = &policy.signers;
+                keep_one(&folder, &format!("{}.policy.yaml", policy.digest), policy.text.as_bytes())?;
+                keep_one(&folder, &format!("{}.allowed_signers", signers.digest), signers.source.text().as_bytes())?;
+                if let Some(revoked) = &policy.revoked {
+                    keep_one(&folder, &format!("{}.revoked", revoked.digest), &revoked.bytes)?;
+                }
+            }
+            std::fs::File::open(&folder)?.sync_all()?;
+            std::fs::File::open(home.run(run))?.sync_all()
+        };
+        keep().map_err(|error| format!("the policies cannot be kept in {}: {error}", folder.display()))
+    }
+}
+
+/// What rules look at of a runbook.
+fn subject(runbook: &Runbook) -> Subject<'_> {
+    Subject { name: &runbook.name, labels: &runbook.labels }
+}
+
+/// Writes a file under its name when all of it is on disk.
+fn keep_one(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let path = folder.join(name);
+    if path.exists() {
+        return Ok(());
+    }
+    let unfinished = folder.join("unfinished");
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&unfinished, &path)
+}
+
+/// The policies that runs of a home went under. The log alone tells.
+#[derive(Debug, Default)]
+struct Past {
+    /// The highest number of the first policy of a run, which is the machine's own where it has one, and its file.
+    first: Option<(u64, String)>,
+    /// The highest number of each file.
+    of_file: BTreeMap<String, u64>,
+}
+
+impl Past {
+    fn of(home: &Home) -> Result<Self, Failure> {
+        let found =
+            audit::entries_with(home, "\"policies\":[").map_err(|error| Failure::Internal(error.to_string()))?;
+        let mut past = Self::default();
+        for entry in found {
+            // What was refused went under nothing.
+            let (Event::RunOpened { policies, .. } | Event::RunResumed { policies, .. }) = entry.event else {
+                continue;
+            };
+            if let Some(first) = policies.first()
+                && past.first.as_ref().is_none_or(|(number, _)| first.number >= *number)
+            {
+                past.first = Some((first.number, first.file.clone()));
+            }
+            for policy in policies {
+                let highest = past.of_file.entry(policy.file).or_default();
+                *highest = policy.number.max(*highest);
+            }
+        }
+        Ok(past)
+    }
+}
