@@ -13,6 +13,7 @@ use crate::cli::{Global, bound};
 use crate::consent::question::{Operator, Requirement};
 use crate::history::approval::{Approval, PolicyInForce};
 use crate::history::clip::clip;
+use crate::history::entry::Who;
 use crate::history::event::{Cause, Event};
 use crate::history::state::State;
 use crate::id::{Digest, RunId};
@@ -134,10 +135,20 @@ pub fn run_command(global: &Global, plan: &str, named: &[PathBuf]) -> String {
     command(&words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// Says why a run that stands is not taken up, and ends with exit 4.
-pub fn not_taken_up(reason: &str) -> Failure {
+/// Records why a run that stands is not taken up or given up, says it, and ends with exit 4.
+pub fn not_taken_up(home: &Home, who: &Who, in_force: &InForce, run: &RunId, command: &str, reason: &str) -> Failure {
+    let event = Event::TakeUpRefused {
+        command: command.to_owned(),
+        reason: clip(&reason.replace("\n  ", "; "), 8192),
+        policies: in_force.recorded(),
+    };
+    let recorded = Log::open(home, who.clone())
+        .and_then(|mut log| log.append(&[Draft { run: Some(run), event: &event }]).map(|_| ()));
     say(&format!("interlock: refused: {reason}"));
-    Failure::Said(Cause::NotAllowed.exit_code())
+    match recorded {
+        Ok(()) => Failure::Said(Cause::NotAllowed.exit_code()),
+        Err(error) => Failure::Internal(error.to_string()),
+    }
 }
 
 /// Whether a run may go on now with the steps that it has not done: its plan's window and the calendar are open, and the approvals that

@@ -211,7 +211,7 @@ impl OpenRun {
         }
         self.last = entry.time;
         // Who was refused something has not carried the run out.
-        if !matches!(entry.event, Event::OverrideRefused { .. }) {
+        if !matches!(entry.event, Event::OverrideRefused { .. } | Event::TakeUpRefused { .. }) {
             self.who = entry.who;
         }
         Ok(())
@@ -403,8 +403,13 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     let home = place::home(global)?;
     let who = place::who()?;
     let in_force = InForce::open(global, &who)?;
-    let operator = in_force.may_operate(&home)?.map_err(|reason| not_taken_up(&reason))?;
     let (open, alive) = find(&home, again.run)?;
+    let command = match again.purpose {
+        Purpose::GoOn => "resume",
+        Purpose::TakeBack => "undo",
+    };
+    let refused = |reason: &str| not_taken_up(&home, &who, &in_force, &open.run, command, reason);
+    let operator = in_force.may_operate(&home)?.map_err(|reason| refused(&reason))?;
     let takeover = again.takeover;
     let taken_over = may_take_over(&open, &who, takeover.take_over, takeover.reason.as_deref())?;
     let procedure = open.procedure(&home)?;
@@ -414,7 +419,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         let text = open.plan_text(&home)?;
         let allowed = may_go_on(&in_force, &operator, &open.state, &procedure.plan, &text, again.approval)?;
         approvals = allowed.map_err(|reason| {
-            not_taken_up(&format!("{reason}; `interlock undo {0}` or `interlock abandon {0}` ends this run", open.run))
+            refused(&format!("{reason}\n  `interlock undo {0}` or `interlock abandon {0}` ends this run", open.run))
         })?;
     }
     let mut decided = BTreeMap::new();
@@ -430,7 +435,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     }
     let overrides = match again.overrides {
         Some(given) if !given.is_empty() && !in_force.is_empty() => {
-            return Err(not_taken_up(
+            return Err(refused(
                 "under a policy an override needs the signatures that the policy asks for, which this version cannot take yet",
             ));
         }
@@ -527,14 +532,15 @@ impl Abandon {
         let home = place::home(global)?;
         let who = place::who()?;
         let in_force = InForce::open(global, &who)?;
-        let _ = in_force.may_operate(&home)?.map_err(|reason| not_taken_up(&reason))?;
+        let (open, alive) = find(&home, &self.run)?;
+        let refused = |reason: &str| not_taken_up(&home, &who, &in_force, &open.run, "abandon", reason);
+        let _ = in_force.may_operate(&home)?.map_err(|reason| refused(&reason))?;
         if !in_force.is_empty() {
-            return Err(not_taken_up(
+            return Err(refused(
                 "under a policy a run is given up only with an override of the kind `abandon`, which this version cannot take yet; \
                  take it back with `interlock undo`, or go on with `interlock resume`",
             ));
         }
-        let (open, alive) = find(&home, &self.run)?;
         may_take_over(&open, &who, self.takeover.take_over, Some(&self.reason))?;
         let user = by_whom(&who);
         let mut log = Log::open(&home, who).map_err(|error| Failure::Internal(error.to_string()))?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::audit::{self, Home, Log};
-use crate::cli::approvals::Signable;
+use crate::cli::approvals::{Signable, command};
 use crate::cli::bound::{Verdict as Fits, Window, bind, judge};
 use crate::cli::failure::{Failure, say};
 use crate::cli::gate::{self, Attempt};
@@ -89,7 +89,7 @@ pub(super) fn answer(text: &str) -> Result<(StepId, String), String> {
 impl Run {
     /// Carries it out.
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
-        let programs = Programs::default();
+        let mut programs = Programs::default();
         let (plan, bytes, binding) = match self.given.read_also_plan(global)? {
             Document::Runbook(read) => {
                 let plan = read.plan(&programs)?;
@@ -100,7 +100,7 @@ impl Run {
         };
         let mut procedure = Procedure::new(plan);
         let who = place::who()?;
-        let in_force = InForce::open(global, &who)?;
+        let mut in_force = InForce::open(global, &who)?;
         let people = self.people(global, &procedure)?;
         let home = place::home(global)?;
         let user = by_whom(&who);
@@ -117,16 +117,25 @@ impl Run {
         if let Some(reason) = self.attempt_to_skip() {
             return Err(attempt.not_allowed(&reason));
         }
-        let asked = gate::ask(&in_force, &home, &procedure.plan.runbook)?;
+        let mut asked = gate::ask(&in_force, &home, &procedure.plan.runbook)?;
+        let mut written = Written { path: self.given.runbook.clone(), bytes, binding };
         let needed = asked.map_err(|reason| attempt.not_allowed(&reason))?;
-        let place = Place { global, home: &home, who: &who, in_force: &in_force, needed: &needed };
-        let opened = match binding {
-            Some(binding) => self.of_a_plan(&place, &mut attempt, &procedure.plan, bytes, &binding, &programs)?,
-            None if needed.is_empty() => Opened { bytes, sole: None, approvals: Vec::new() },
-            None => self.of_a_runbook(&place, &mut attempt, &mut procedure.plan, &people)?,
+        let waited = written.binding.is_none() && !needed.is_empty();
+        let needed = if waited {
+            let place = Place { global, home: &home, who: &who, in_force: &in_force };
+            written = self.write_and_wait(&place, &mut attempt, &mut procedure.plan, &people, &needed)?;
+            // Hours may have passed: it is as if the plan had been given just now, under the policies of now.
+            programs = Programs::default();
+            in_force = InForce::open(global, &who)?;
+            attempt.policies = in_force.recorded();
+            asked = gate::ask(&in_force, &home, &procedure.plan.runbook)?;
+            asked.map_err(|reason| attempt.not_allowed(&reason))?
+        } else {
+            needed
         };
-        let Opened { bytes, sole, approvals } = opened;
-        let digest = attempt.plan.clone();
+        let place = Place { global, home: &home, who: &who, in_force: &in_force };
+        let (sole, approvals) = self.may_open(&place, &mut attempt, &procedure.plan, &written, &needed, &programs)?;
+        let (digest, bytes) = (attempt.plan.clone(), written.bytes);
         let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
         let names = procedure.plan.runbook.locks.clone();
         let claim =
@@ -173,17 +182,18 @@ impl Run {
         code
     }
 
-    /// A plan's file may be opened if it fits here and now, and those have signed it who must.
-    fn of_a_plan(
+    /// A plan that is bound may be opened if it fits here and now, and those have signed it who must.
+    fn may_open(
         &self,
         place: &Place<'_>,
         attempt: &mut Attempt<'_>,
         plan: &Plan,
-        bytes: String,
-        binding: &Binding,
+        written: &Written,
+        needed: &[Requirement],
         programs: &Programs,
-    ) -> Result<Opened, Failure> {
-        let Place { global, home, who, in_force, needed } = *place;
+    ) -> Result<(Option<Sole>, Vec<Approval>), Failure> {
+        let Place { global, home, who, in_force } = *place;
+        let Some(binding) = &written.binding else { return Ok((None, Vec::new())) };
         let sole = match judge(plan, binding, &attempt.plan, home, who, programs)? {
             Fits::Open(claim) => Some(claim),
             Fits::Refused(reason) => return Err(attempt.not_allowed(&reason)),
@@ -191,57 +201,51 @@ impl Run {
         if let Some(reason) = in_force.differ_from(binding) {
             return Err(attempt.not_allowed(&reason));
         }
-        let signable = Signable::plan(&bytes, binding);
-        let approvals = gate::approved(global, in_force, needed, &signable, &self.given.runbook, &self.approval)?
+        let signable = Signable::plan(&written.bytes, binding);
+        let approvals = gate::approved(global, in_force, needed, &signable, &written.path, &self.approval)?
             .map_err(|reason| attempt.not_allowed(&reason))?;
-        Ok(Opened { bytes, sole, approvals })
+        Ok((sole, approvals))
     }
 
-    /// A runbook that needs approvals is written down as a plan. At a terminal the signatures are waited for.
-    fn of_a_runbook(
+    /// A runbook that needs approvals is written down as a plan, and at a terminal the signatures are waited for.
+    fn write_and_wait(
         &self,
         place: &Place<'_>,
         attempt: &mut Attempt<'_>,
         plan: &mut Plan,
         people: &People,
-    ) -> Result<Opened, Failure> {
-        let Place { global, home, who, in_force, needed } = *place;
+        needed: &[Requirement],
+    ) -> Result<Written, Failure> {
+        let Place { global, home, who, in_force } = *place;
         let binding = bind(home, who, in_force, &Window::default())?;
         plan.binding = Some(binding.clone());
         let bytes = plan.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
         attempt.plan = Digest::of(bytes.as_bytes());
         let path = self.plan_out.clone().unwrap_or_else(|| default_name(&plan.runbook.name, &binding));
         write_new(&path, &bytes, Existing::Stays, "plan")?;
-        let shown = path.display();
+        let shown = path.display().to_string();
         say(&format!(
             "interlock: this run needs approvals, so its plan was written to {shown} (sha256 {}), for one run on `{}` until {}\n  \
-             each of those who must sign reads and signs it with: interlock approve {shown}",
-            attempt.plan, binding.host, binding.valid_until
+             each of those who must sign reads and signs it with: {}",
+            attempt.plan,
+            binding.host,
+            binding.valid_until,
+            command(&["interlock", "approve", &shown])
         ));
         let signable = Signable::plan(&bytes, &binding);
-        if let People::Nobody(_) = people {
-            let missing = gate::approved(global, in_force, needed, &signable, &path, &self.approval)?;
-            // A signature over a plan that was made just now cannot be there; if it is, it is run as any plan.
-            let reason = missing.err().unwrap_or_else(|| "the plan is run by its own name".to_owned());
-            return Err(attempt.not_allowed(&reason));
-        }
-        let approvals = match wait(in_force, needed, &signable, &path, &self.approval)? {
-            Waited::Met(tally) => tally.approvals(in_force, &signable, needed, &[]),
-            Waited::TooLate(tally) => {
-                return Err(attempt.not_allowed(&gate::missing(global, &tally, &path, &self.approval)));
+        if let People::Terminal = people {
+            match wait(in_force, needed, &signable, &path, &self.approval)? {
+                Waited::Met => {}
+                Waited::TooLate(tally) => {
+                    return Err(attempt.not_allowed(&gate::missing(global, &tally, &path, &self.approval)));
+                }
+                Waited::Interrupted(tally) => {
+                    let missing = gate::missing(global, &tally, &path, &self.approval);
+                    return Err(attempt.not_allowed(&format!("the waiting for signatures was ended; {missing}")));
+                }
             }
-            Waited::Interrupted(tally) => {
-                let missing = gate::missing(global, &tally, &path, &self.approval);
-                return Err(attempt.not_allowed(&format!("the waiting for signatures was ended; {missing}")));
-            }
-        };
-        // Time has passed: it is as if the plan had been given just now.
-        let asked = gate::ask(in_force, home, &plan.runbook)?;
-        asked.map_err(|reason| attempt.not_allowed(&reason))?;
-        match judge(plan, &binding, &attempt.plan, home, who, &Programs::default())? {
-            Fits::Open(claim) => Ok(Opened { bytes, sole: Some(claim), approvals }),
-            Fits::Refused(reason) => Err(attempt.not_allowed(&reason)),
         }
+        Ok(Written { path, bytes, binding: Some(binding) })
     }
 
     fn people(&self, global: &Global, procedure: &Procedure) -> Result<People, Failure> {
@@ -262,25 +266,23 @@ impl Run {
     }
 }
 
-/// Where and by whom a run is to be, and what is asked of it.
+/// Where and by whom a run is to be, and under what.
 #[derive(Clone, Copy)]
 struct Place<'a> {
     global: &'a Global,
     home: &'a Home,
     who: &'a Who,
     in_force: &'a InForce,
-    /// The approvals that it needs.
-    needed: &'a [Requirement],
 }
 
-/// A run that may be opened.
-struct Opened {
+/// What is to be run, as it is written.
+struct Written {
+    /// Its file; the runbook's where there is no binding.
+    path: PathBuf,
     /// The plan's bytes.
     bytes: String,
-    /// The claim on a plan that is bound.
-    sole: Option<Sole>,
-    /// The signatures over it.
-    approvals: Vec<Approval>,
+    /// What it is for; none for what is planned and run at once.
+    binding: Option<Binding>,
 }
 
 /// The name of a plan that is written because it needs approvals: the runbook's, and what makes it unlike every other.

@@ -24,7 +24,7 @@ const EVERY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// How the waiting ended.
 pub enum Waited {
     /// Every rule is met.
-    Met(Tally),
+    Met,
     /// A person, or the system, ended it.
     Interrupted(Tally),
     /// Signatures can count no more.
@@ -61,7 +61,7 @@ pub fn wait(
         let now = Utc::now();
         shown.show(&found, until - now);
         if found.is_met() {
-            return Ok(Waited::Met(found));
+            return Ok(Waited::Met);
         }
         if now >= until {
             return Ok(Waited::TooLate(tally(in_force, &keygen, signable, needed, &seen, now)));

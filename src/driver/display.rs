@@ -141,6 +141,7 @@ impl Display {
             | Event::Declined { .. }
             | Event::OverrideAccepted(_)
             | Event::OverrideRefused { .. }
+            | Event::TakeUpRefused { .. }
             | Event::StepSkipped { .. }
             | Event::StepAccepted { .. }
             | Event::WaivedFactSeen { .. }

@@ -146,6 +146,7 @@ impl State {
             | Event::Declined { .. }
             | Event::OverrideAccepted(_)
             | Event::OverrideRefused { .. }
+            | Event::TakeUpRefused { .. }
             | Event::RerunBegan { .. }
             | Event::RerunNotNeeded { .. }
             | Event::UndoBegan { .. }
@@ -173,6 +174,7 @@ impl State {
             Event::HoldBroken { sight, .. } | Event::WaivedFactSeen { sight, .. } => std::slice::from_ref(sight),
             Event::OverrideAccepted(_)
             | Event::OverrideRefused { .. }
+            | Event::TakeUpRefused { .. }
             | Event::StepSkipped { .. }
             | Event::StepAccepted { .. }
             | Event::LogCreated { .. }

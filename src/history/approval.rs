@@ -125,7 +125,7 @@ impl State {
     pub(super) fn note_intake(&mut self, event: &Event) {
         self.intake = match event {
             // What concerns the opening too leaves it as it is.
-            Event::OverrideAccepted(_) | Event::OverrideRefused { .. } => self.intake,
+            Event::OverrideAccepted(_) | Event::OverrideRefused { .. } | Event::TakeUpRefused { .. } => self.intake,
             Event::RunOpened { .. } | Event::RunResumed { .. } | Event::ApprovalAccepted(_) => Intake::Open,
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }

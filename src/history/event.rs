@@ -549,6 +549,16 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         policies: Vec<PolicyInForce>,
     },
+    /// Somebody wanted to take the run up, or to give it up, and was not allowed to. Nothing of it changed.
+    TakeUpRefused {
+        /// What they asked for: `resume`, `undo` or `abandon`.
+        command: String,
+        /// Why not, in words.
+        reason: String,
+        /// The policies in force.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        policies: Vec<PolicyInForce>,
+    },
     /// Every step that was done or begun was taken back.
     RunUndone {
         /// How many steps were taken back.

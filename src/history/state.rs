@@ -267,6 +267,17 @@ impl State {
             | Event::StepAccepted { .. }
             | Event::WaivedFactSeen { .. } => self.apply_override(event),
             Event::OverrideRefused { .. } => Ok(()),
+            Event::TakeUpRefused { .. } => match self.phase {
+                Phase::New
+                | Phase::Over(Verdict::Completed | Verdict::Undone | Verdict::Abandoned | Verdict::Refused(_)) => {
+                    refuse("somebody wanted to take up a run that is not open")
+                }
+                Phase::Over(Verdict::Halted(_))
+                | Phase::Ready { .. }
+                | Phase::Acting { .. }
+                | Phase::Verifying { .. }
+                | Phase::Failed { .. } => Ok(()),
+            },
             Event::RerunBegan { step, seen, .. } => self.begin_rerun(step, seen),
             Event::RerunNotNeeded { step, seen } => self.pass_over_rerun(step, seen),
             Event::UndoBegan { steps, .. } => match self.phase {

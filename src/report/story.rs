@@ -41,6 +41,12 @@ impl Teller {
                 escape_line(segment),
                 escape_line(kept_in)
             )],
+            Event::TakeUpRefused { command, reason, .. } => vec![format!(
+                "{} wanted to {}, and was refused: {}",
+                escape_line(&by_whom(&entry.who)),
+                escape_line(command),
+                escape_line(reason)
+            )],
             Event::ApprovalAccepted(approval) => vec![approved(approval)],
             Event::RunRefused { cause, reason, seen, .. } => {
                 let mut lines = vec![format!("refused ({}): {}", cause_in_words(*cause), escape_line(reason))];

@@ -432,11 +432,11 @@ fn p06_who_is_no_operator_of_the_policy_starts_resumes_and_undoes_nothing() {
     site.refused(&["run", "change.yaml"], &["is not the user of any person"]);
     assert!(site.scratch.last("run_refused")["policies"][0]["operator"].is_null());
     for arguments in [["resume", run.as_str()].as_slice(), &["undo", &run], &["abandon", &run, "--reason", "tired"]] {
-        let before = site.scratch.events().len();
         let ran = site.interlock(arguments);
         assert_eq!(ran.code, 4, "{arguments:?}: {}", ran.stderr);
         assert!(ran.stderr.contains("is not the user of any person"), "{}", ran.stderr);
-        assert_eq!(site.scratch.events().len(), before);
+        assert_eq!(*site.scratch.events().last().unwrap(), "take_up_refused");
+        assert_eq!(site.scratch.last("take_up_refused")["command"], arguments[0]);
     }
     assert!(!site.path().join("ran").exists());
 }
@@ -804,5 +804,24 @@ fn p06_at_a_terminal_a_runbook_waits_for_its_signatures_and_goes_on_with_the_las
     terminal.wait_for("EXIT=4");
     assert!(terminal.screen().replace('\n', "").contains("interlock run"), "{}", terminal.screen());
     assert_eq!(*site.scratch.events().last().unwrap(), "run_refused");
+    assert!(!site.path().join("ran").exists());
+}
+
+#[test]
+fn p06_what_was_revoked_while_the_signatures_were_waited_for_does_not_count() {
+    let site = Site::new(&format!("revoked: revoked\n{RULE}"));
+    site.make_key("nobody");
+    site.scratch.write("revoked", &site.scratch.read("nobody.pub"));
+    site.runbook(TOUCH);
+    let (runbook, plan) = (site.text_path("change.yaml"), site.text_path("out.yaml"));
+    let command = format!("run {runbook} --policy {} --plan-out {plan}", site.text_path("policy.yaml"));
+    let terminal = Terminal::type_in(&site.scratch, &command);
+    terminal.wait_for("waiting for signatures");
+    site.approve("out.yaml", "bea");
+    terminal.wait_for("bea@example.org signed");
+    site.scratch.write("revoked", &site.scratch.read("bea.pub"));
+    site.approve("out.yaml", "cy");
+    terminal.wait_for("EXIT=4");
+    assert!(site.scratch.last("run_refused")["reason"].as_str().unwrap().contains("which is revoked"));
     assert!(!site.path().join("ran").exists());
 }

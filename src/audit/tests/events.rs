@@ -74,6 +74,7 @@ fn all() -> Vec<Event> {
             policies: policies.clone(),
         },
         Event::ApprovalAccepted(approval),
+        Event::TakeUpRefused { command: text(), reason: text(), policies: policies.clone() },
         Event::RunOpened {
             runbook: text(),
             title: Some(text()),
@@ -206,10 +207,11 @@ fn kind(event: &Event) -> usize {
         Event::WaivedFactSeen { .. } => 29,
         Event::StopDecided { .. } => 30,
         Event::ApprovalAccepted(_) => 31,
+        Event::TakeUpRefused { .. } => 32,
     }
 }
 
-const KINDS: usize = 32;
+const KINDS: usize = 33;
 
 #[test]
 fn there_is_a_sample_of_each_event() {
