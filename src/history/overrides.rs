@@ -48,19 +48,24 @@ impl Overrides {
         self.open.iter().any(|granted| granted.deviation == *deviation)
     }
 
-    /// The facts that may be waived for the next attempt of this step.
+    /// The facts that may be waived for the next attempt of this step, each once, however many waivers there are of it.
     pub fn waivers_for(&self, step: &StepId) -> Vec<Fact> {
-        let waived = self.open.iter().filter_map(|granted| match &granted.deviation {
-            Deviation::Waive { step: of, fact } if of == step => Some(fact.clone()),
-            Deviation::Waive { .. }
-            | Deviation::Skip { .. }
-            | Deviation::AcceptFailed { .. }
-            | Deviation::AcceptInDoubt { .. }
-            | Deviation::OutsideWindow {}
-            | Deviation::Abandon {}
-            | Deviation::StaleLock { .. } => None,
-        });
-        waived.collect()
+        let mut waived = Vec::new();
+        for granted in &self.open {
+            match &granted.deviation {
+                Deviation::Waive { step: of, fact } if of == step && !waived.contains(fact) => {
+                    waived.push(fact.clone())
+                }
+                Deviation::Waive { .. }
+                | Deviation::Skip { .. }
+                | Deviation::AcceptFailed { .. }
+                | Deviation::AcceptInDoubt { .. }
+                | Deviation::OutsideWindow {}
+                | Deviation::Abandon {}
+                | Deviation::StaleLock { .. } => {}
+            }
+        }
+        waived
     }
 
     fn accept(&mut self, given: &Override) -> Result<(), IllegalEvent> {
@@ -71,7 +76,11 @@ impl Overrides {
             return refuse("an override was used a second time");
         }
         let granted = Granted { deviation: given.deviation.clone(), request: given.request.clone() };
-        if self.open.contains(&granted) {
+        let is_there = |open: &Granted| match &granted.request {
+            Some(request) => open.request.as_ref() == Some(request),
+            None => *open == granted,
+        };
+        if self.open.iter().any(is_there) {
             return refuse("an override was accepted a second time");
         }
         self.open.push(granted);

@@ -79,17 +79,19 @@ fn begins_by(from: HoldStart, at: usize) -> bool {
     }
 }
 
-/// The entries of the overrides that a run is opened or taken up with. One that cannot be used where the run stands is refused.
+/// The entries of the overrides that a run is opened or taken up with, from the state right after that. One that cannot be used where
+/// the run stands is refused, as is one that was used already or is given twice.
 pub(super) fn accepted(forward: &Procedure, state: &State, overrides: Vec<Override>) -> Vec<Event> {
-    let judge = |given: Override| match is_possible(forward, state, &given.deviation) {
-        Ok(()) => Event::OverrideAccepted(given),
-        Err(why) => Event::OverrideRefused {
-            deviation: given.deviation,
-            reason: given.reason,
-            asked_by: given.asked_by,
-            request: given.request,
-            why,
-        },
+    let mut state = state.clone();
+    let judge = |given: Override| {
+        let (deviation, reason, asked_by) = (given.deviation.clone(), given.reason.clone(), given.asked_by.clone());
+        let request = given.request.clone();
+        let event = Event::OverrideAccepted(given);
+        let possible = is_possible(forward, &state, &deviation);
+        match possible.and_then(|()| state.apply(&event).map_err(|illegal| illegal.to_string())) {
+            Ok(()) => event,
+            Err(why) => Event::OverrideRefused { deviation, reason, asked_by, request, why },
+        }
     };
     overrides.into_iter().map(judge).collect()
 }

@@ -52,7 +52,9 @@ impl Machine<'_> {
             events.append(&mut decision.events);
             return Decision { events, effects: decision.effects };
         }
-        events.extend(accepted(self.forward, self.whole, opening.overrides));
+        let mut opened = self.whole.clone();
+        opened.apply(&events[0]).expect("a new run may be opened");
+        events.extend(accepted(self.forward, &opened, opening.overrides));
         events.extend(watched);
         // What follows is decided on the state after these events.
         let mut state = self.whole.clone();

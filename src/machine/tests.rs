@@ -1,3 +1,4 @@
+mod deviations;
 mod overrides;
 mod reruns;
 mod stop;
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, proptest};
-use proptest::test_runner::TestCaseError;
+use proptest::test_runner::{Config as ProptestConfig, TestCaseError};
 
 use super::{
     Answers, BackProcedure, Break, Decision, Effect, Input, Opening, Pace, People, Purpose, Reply, Resumption,
@@ -165,6 +166,8 @@ struct Rehearsed {
     finished: u32,
     /// What the run is taken up with next.
     overrides: Vec<Override>,
+    /// What it is taken up with after that, each time.
+    overrides_to_come: Vec<Vec<Override>>,
     /// The names of the attempts that were started.
     attempts: BTreeSet<(StepId, bool, u32)>,
 }
@@ -181,6 +184,7 @@ impl Rehearsed {
             back: None,
             settings,
             overrides: Vec::new(),
+            overrides_to_come: Vec::new(),
             state,
             events: Vec::new(),
             open: Vec::new(),
@@ -296,10 +300,15 @@ impl Rehearsed {
         }
         let again = self.state.again.as_ref().map(|again| &again.run);
         let state = again.or(self.state.back.as_deref()).unwrap_or(&self.state);
-        // P5: whatever else is left behind has an override of its own, accepted before and used once.
+        // P5: whatever else is left behind has an override of its own, accepted before and used once; the reader of the events sees to it.
+        deviations::check(&self.procedure, &self.events)?;
+        let made = |event: &Event, step: &StepId| match event {
+            Event::StepSkipped { step: left } | Event::StepAccepted { step: left, .. } => left == step,
+            _ => false,
+        };
         let ended_well = state.steps[..at].iter().all(|step| match step.status {
             StepStatus::Done | StepStatus::Already | StepStatus::NotApplicable => true,
-            StepStatus::Skipped | StepStatus::Accepted => self.has_an_override(&step.id),
+            StepStatus::Skipped | StepStatus::Accepted => self.events.iter().any(|event| made(event, &step.id)),
             StepStatus::Open | StepStatus::Failed | StepStatus::InDoubt => false,
         });
         prop_assert!(ended_well, "`{}` started before the steps in front of it had ended well", id);
@@ -310,27 +319,6 @@ impl Rehearsed {
         prop_assert!(!self.running, "two steps at once");
         self.running = true;
         Ok(())
-    }
-
-    /// Whether there is an override for each deviation made of this step, accepted before it was made.
-    fn has_an_override(&self, step: &StepId) -> bool {
-        let accepted = |before: &[Event], of: &dyn Fn(&Deviation) -> bool| {
-            before
-                .iter()
-                .filter(|event| matches!(event, Event::OverrideAccepted(given) if of(&given.deviation)))
-                .count()
-        };
-        self.events.iter().enumerate().all(|(at, event)| match event {
-            Event::StepSkipped { step: skipped } if skipped == step => {
-                accepted(&self.events[..at], &|d| *d == Deviation::Skip { step: step.clone() }) > 0
-            }
-            Event::StepAccepted { step: taken, .. } if taken == step => {
-                let kinds =
-                    [Deviation::AcceptFailed { step: step.clone() }, Deviation::AcceptInDoubt { step: step.clone() }];
-                accepted(&self.events[..at], &|d| kinds.contains(d)) > 0
-            }
-            _ => true,
-        })
     }
 
     /// A step is run again only after it had ended well, because something that it ensures was seen not to hold since.
@@ -351,7 +339,14 @@ impl Rehearsed {
             |event: &Event| matches!(event, Event::StepIntended { step, way: Way::Back, .. } if step == id);
         prop_assert!(!self.events.iter().any(taken_back), "`{}` was run again after it was taken back", id);
         let before = self.events[..began].iter().rev().find(|event| {
-            !matches!(event, Event::WatchesArmed { .. } | Event::Answered { .. } | Event::RerunNotNeeded { .. })
+            !matches!(
+                event,
+                Event::WatchesArmed { .. }
+                    | Event::Answered { .. }
+                    | Event::RerunNotNeeded { .. }
+                    | Event::OverrideAccepted(_)
+                    | Event::OverrideRefused { .. }
+            )
         });
         let right_after = match before {
             Some(Event::RunResumed { .. } | Event::StepAlready { .. }) => true,
@@ -377,8 +372,29 @@ impl Rehearsed {
         }
         read.order.clone_from(&self.state.order);
         self.state = read;
-        let opening = Opening { overrides: std::mem::take(&mut self.overrides), ..opening() };
+        let mut overrides = std::mem::take(&mut self.overrides);
+        overrides.extend(self.overrides_to_come.pop().unwrap_or_default());
+        let opening = Opening { overrides, ..opening() };
         self.feed(Input::Resume(opening, Resumption { taken_over: None, ended: Vec::new() }))
+    }
+
+    /// A fact breaks. What runs is ended at once if it requires that fact, unless it is waived for this attempt.
+    fn breaks(&mut self, fact: &Fact) -> Result<(), TestCaseError> {
+        let (told, running) = (self.told.clone(), self.running);
+        self.feed(broken(fact))?;
+        let again = self.state.again.as_ref().map(|again| &again.run);
+        let state = again.or(self.state.back.as_deref()).unwrap_or(&self.state);
+        let (true, Phase::Acting { step: at }) = (running, state.phase) else { return Ok(()) };
+        let announced = |event: &Event| match event {
+            Event::StepIntended { waived, .. } => Some(waived.contains(fact)),
+            _ => None,
+        };
+        if self.events.iter().rev().find_map(announced).expect("what runs was announced") {
+            prop_assert_eq!(&self.told, &told, "`{}` is waived, and the step is told to end", fact);
+        } else if self.current().required_by(at).contains(fact) {
+            prop_assert_eq!(&self.told, &Some(Ending::Stopped), "`{}` broke, and the step goes on", fact);
+        }
+        Ok(())
     }
 
     fn is_over(&self) -> bool {
@@ -407,7 +423,8 @@ impl Rehearsed {
                 let words = if question == Question::RunAgain {
                     ["again", "again", "leave", "no"][usize::from(choice / 8) % 4].to_owned()
                 } else if question == Question::WhatNext {
-                    ["retry", "undo", "halt", "no"][usize::from(choice / 8) % 4].to_owned()
+                    let accept = format!("accept {step} looked at by hand");
+                    ["retry", "undo", "halt", "no", &accept, &accept][usize::from(choice / 8) % 6].to_owned()
                 } else if good {
                     expect.unwrap_or_else(|| {
                         if self.settings.pace == Pace::StepByStep { "go".to_owned() } else { "done".to_owned() }
@@ -504,6 +521,9 @@ fn random_procedure() -> impl Strategy<Value = Procedure> {
                         (3, WayBack::Undo(_)) => InDoubt::Undo,
                         _ => InDoubt::Ask,
                     };
+                    if rules == 31 || rules == 5 {
+                        step.overrides = OverrideRule::Never;
+                    }
                     step
                 })
                 .collect();
@@ -516,18 +536,28 @@ fn random_procedure() -> impl Strategy<Value = Procedure> {
 }
 
 proptest! {
-    /// P2, P3, P4, P7, P13 and the order of undo, for whatever comes in, in whatever order, with the program killed at any instant.
+    #![proptest_config(ProptestConfig { cases: 8 * ProptestConfig::default().cases, ..ProptestConfig::default() })]
+
+    /// P2, P3, P4, P5, P7, P13 and the order of undo, for whatever comes in, in whatever order, with the program killed at any instant
+    /// and any overrides, valid or not, at the opening and each time that the run is taken up.
     #[test]
     fn no_sequence_of_inputs_starts_a_step_that_may_not_start(
         procedure in random_procedure(),
         step_by_step in any::<bool>(),
         terminal in any::<bool>(),
+        policy in any::<bool>(),
+        overrides in deviations::random_overrides(),
         choices in proptest::collection::vec((0_u8..16, any::<u8>()), 0..80),
     ) {
         let pace = if step_by_step && terminal { Pace::StepByStep } else { Pace::Straight };
         let people = if terminal { People::Terminal } else { People::Nobody(every_answer(&procedure)) };
         let mut run = Rehearsed::new(procedure, pace, people);
-        run.feed(Input::Open(opening()))?;
+        if policy {
+            run.settings.alone = SelfApproval::NotAllowed;
+        }
+        run.overrides_to_come = overrides.iter().map(|one| deviations::some_overrides(&run.procedure, one)).collect();
+        let overrides = run.overrides_to_come.pop().unwrap_or_default();
+        run.feed(Input::Open(Opening { overrides, ..opening() }))?;
         for (kind, choice) in choices {
             if run.is_over() {
                 break;
@@ -535,7 +565,7 @@ proptest! {
             let purpose = if choice % 4 == 0 { Purpose::TakeBack } else { Purpose::GoOn };
             match kind {
                 _ if run.finished > 0 => run.die_and_resume(purpose, some_steps(&run.procedure, choice))?,
-                0 => run.feed(broken(&fact(FACTS[usize::from(choice) % 4])))?,
+                0 => run.breaks(&fact(FACTS[usize::from(choice) % 4]))?,
                 1 if choice % 8 == 0 => run.feed(Input::Signal(StopSignal::Now("SIGTERM")))?,
                 1 if choice % 4 >= 2 => run.feed(Input::Signal(StopSignal::Keyboard("SIGINT")))?,
                 1 if choice % 4 == 1 => run.feed(Input::Signal(StopSignal::AfterStep("SIGHUP")))?,
@@ -557,7 +587,10 @@ proptest! {
         };
         if verdict == RunVerdict::Completed {
             let all = run.state.steps.len() == run.procedure.steps().len()
-                && run.state.steps.iter().all(|step| matches!(step.status, StepStatus::Done | StepStatus::Already));
+                && run.state.steps.iter().all(|step| match step.status {
+                    StepStatus::Done | StepStatus::Already | StepStatus::Skipped | StepStatus::Accepted => true,
+                    StepStatus::NotApplicable | StepStatus::Open | StepStatus::Failed | StepStatus::InDoubt => false,
+                });
             prop_assert!(all, "completed, with steps {:?}", run.state.steps);
         }
         if verdict == RunVerdict::Undone {
@@ -571,6 +604,13 @@ proptest! {
             let begun = run.events.iter().any(|event| matches!(event, Event::StepIntended { .. }));
             prop_assert!(!begun, "refused after something was started");
         }
+        let deviations = deviations::check(&run.procedure, &run.events)?;
+        prop_assert_eq!(deviations, run.state.overrides.used.len());
+        let mut read = State { order: run.state.order.clone(), ..State::default() };
+        for event in &run.events {
+            prop_assert!(read.apply(event).is_ok(), "the log does not read back");
+        }
+        prop_assert_eq!(&read, &run.state, "the log folds back to another state");
         // What comes after the end changes nothing.
         let events = run.events.len();
         run.feed(Input::Signal(StopSignal::Now("SIGINT")))?;

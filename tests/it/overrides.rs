@@ -170,3 +170,18 @@ fn p05_a_skipped_step_did_not_ensure_anything() {
     assert_eq!(case.0.last("step_skipped")["step"], "up");
     case.verifies();
 }
+
+#[test]
+fn p05_a_request_that_is_given_twice_counts_once() {
+    let (case, run) = Case::halted();
+    assert_eq!(case.request(&run, "request.yaml", &["--waive", "last=flag up"]).code, 0);
+    assert_eq!(case.request(&run, "second.yaml", &["--waive", "last=flag up"]).code, 0);
+    case.0.write("let", "");
+    let (first, second) = (case.file("request.yaml"), case.file("second.yaml"));
+    let all = ["--override", &first, "--override", &first, "--override", &second, "--self-approve", "last"];
+    let ran = case.resume(&run, &all);
+    assert_eq!(ran.code, 13, "{}", ran.stderr);
+    assert!(case.0.last("override_refused")["why"].as_str().unwrap().contains("a second time"));
+    assert_eq!(case.0.last("run_completed")["deviations"], 1);
+    case.verifies();
+}
