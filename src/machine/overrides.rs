@@ -88,7 +88,7 @@ pub(super) fn accepted(forward: &Procedure, state: &State, overrides: Vec<Overri
         let request = given.request.clone();
         let event = Event::OverrideAccepted(given);
         let possible = is_possible(forward, &state, &deviation);
-        match possible.and_then(|()| state.apply(&event).map_err(|illegal| illegal.to_string())) {
+        match possible.and_then(|()| state.apply(&event).map_err(|illegal| illegal.0)) {
             Ok(()) => event,
             Err(why) => Event::OverrideRefused { deviation, reason, asked_by, request, why },
         }

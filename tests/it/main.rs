@@ -4,6 +4,7 @@
 
 mod approvals;
 mod checkpoints;
+mod command_lines;
 mod crash;
 mod faults;
 mod incident;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::support::{Scratch, alive, until};
+use crate::support::{Dice, Scratch, alive, until};
 
 /// How long cases are tried.
 const BUDGET: Duration = Duration::from_secs(15);
@@ -16,28 +16,6 @@ const BUDGET: Duration = Duration::from_secs(15);
 const AT_LEAST: u64 = 8;
 /// How often a run is taken up before everything that makes it fail is repaired, and nobody kills it any more.
 const ROUNDS: usize = 4;
-
-/// A sequence of numbers that looks random and follows from its seed (splitmix64, public domain, Sebastiano Vigna).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    /// True this often of a hundred times.
-    fn percent(&mut self, often: u64) -> bool {
-        self.below(100) < often
-    }
-}
 
 /// What the case needs to know of a step.
 struct Step {

@@ -85,6 +85,8 @@ impl Scratch {
         segments.sort();
         for segment in segments {
             let text = std::fs::read_to_string(segment).unwrap();
+            // A segment is filled up with newlines beforehand.
+            let text = text.split("\n\n").next().unwrap();
             entries
                 .extend(text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()));
         }
@@ -170,5 +172,27 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         assert!(begun.elapsed() < BOUND, "{what}: did not come true within {BOUND:?}");
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A sequence of numbers that looks random and follows from its seed (splitmix64, public domain, Sebastiano Vigna).
+pub struct Dice(pub u64);
+
+impl Dice {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// True this often of a hundred times.
+    pub fn percent(&mut self, often: u64) -> bool {
+        self.below(100) < often
     }
 }
