@@ -131,6 +131,7 @@ impl Read {
         Ok(Plan {
             interlock_plan: plan::VERSION,
             binding: None,
+            deviations: Vec::new(),
             source: self.source.name().to_owned(),
             source_digest: Digest::of(self.source.text().as_bytes()),
             params: values,

@@ -5,6 +5,7 @@ mod approve;
 mod audit;
 mod bound;
 mod check;
+mod deviations;
 mod failure;
 mod gate;
 mod given;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::audit::{self, Draft, Home, Log};
+use crate::cli::deviations::left_over;
 use crate::cli::failure::{Failure, put, say};
 use crate::cli::gate::{may_go_on, not_taken_up};
 use crate::cli::in_force::InForce;
@@ -433,7 +434,11 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     if let Some(step) = reruns.once_more {
         decided.entry(step).or_insert(Choice::Retry);
     }
-    let overrides = match again.overrides {
+    let mut overrides = match (again.purpose, &open.state.back) {
+        (Purpose::GoOn, None) => left_over(&procedure, &open.state),
+        (Purpose::GoOn | Purpose::TakeBack, _) => Vec::new(),
+    };
+    overrides.extend(match again.overrides {
         Some(given) if !given.is_empty() && !in_force.is_empty() => {
             return Err(refused(
                 "under a policy an override needs the signatures that the policy asks for, which this version cannot take yet",
@@ -441,7 +446,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         }
         Some(given) => given.permissions(global, &open, &procedure, &home, &who)?,
         None => Vec::new(),
-    };
+    });
     let people = people(global, again.attest, again.confirm, &procedure)?;
     let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
     let user = by_whom(&who);

@@ -79,7 +79,7 @@ struct What {
     abandon: bool,
 }
 
-fn waiver(text: &str) -> Result<(StepId, Fact), String> {
+pub(super) fn waiver(text: &str) -> Result<(StepId, Fact), String> {
     let (step, fact) = text.split_once('=').ok_or("expected STEP=FACT, such as change='monit stopped'")?;
     let step = step.parse().map_err(|error: crate::id::IdError| error.to_string())?;
     let fact = fact.parse().map_err(|error: crate::id::IdError| error.to_string())?;
@@ -211,7 +211,8 @@ impl Given {
             if let Err(why) = attempt.is_allowed(&request, &digest) {
                 return Err(attempt.refused(request.deviation, &request.reason, Some(digest), why)?);
             }
-            let by = match self.own_word(global, &request) {
+            let asked = Asked { deviation: &request.deviation, by: &request.asked_by.user, reason: &request.reason };
+            let by = match own_word(global, &self.self_approve, asked) {
                 Ok(by) => by,
                 Err(OwnWord::Declined(why)) => {
                     return Err(attempt.refused(request.deviation, &request.reason, Some(digest), why)?);
@@ -232,46 +233,59 @@ impl Given {
         }
         Ok(given)
     }
+}
 
-    /// The operator permits it alone: by typing what it is about.
-    fn own_word(&self, global: &Global, request: &Request) -> Result<AnsweredBy, OwnWord> {
-        let typed = match request.deviation.step() {
-            Some(step) => step.to_string(),
-            None => request.deviation.kind().to_string(),
-        };
-        if self.self_approve.contains(&typed) {
-            return Ok(AnsweredBy::CommandLine);
-        }
-        if global.no_input || !prompt::somebody_is_there() {
-            return Err(OwnWord::NobodyThere(format!(
-                "a person must permit it ({}), and there is no terminal; say --self-approve {typed}",
-                request.deviation
-            )));
-        }
-        let shown = prompt::Shown {
+/// What is asked of the operator.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// What.
+    pub deviation: &'a Deviation,
+    /// By whom.
+    pub by: &'a str,
+    /// Why.
+    pub reason: &'a str,
+}
+
+/// The operator permits it alone: by typing what it is about, or by having said so on the command line.
+pub(super) fn own_word(global: &Global, self_approve: &[String], asked: Asked<'_>) -> Result<AnsweredBy, OwnWord> {
+    let typed = match asked.deviation.step() {
+        Some(step) => step.to_string(),
+        None => asked.deviation.kind().to_string(),
+    };
+    if self_approve.contains(&typed) {
+        return Ok(AnsweredBy::CommandLine);
+    }
+    if global.no_input || !prompt::somebody_is_there() {
+        return Err(OwnWord::NobodyThere(format!(
+            "a person must permit it ({}), and there is no terminal; say --self-approve {typed}",
+            asked.deviation
+        )));
+    }
+    let shown = prompt::Shown {
             text: escape_line(&format!(
                 "DEVIATION: {}. Asked for by {}: {}. No policy asks for anybody's signature: you permit it alone, and it is recorded so.",
-                request.deviation, request.asked_by.user, request.reason
+                asked.deviation, asked.by, asked.reason
             ))
             .to_string(),
             hint: escape_line(&format!("to permit it, type: {typed}")).to_string(),
         };
-        let Ok((_withdraw, withdrawn)) = prompt::withdrawal() else {
-            return Err(OwnWord::NobodyThere("no question can be asked: no file descriptor is left".to_owned()));
-        };
-        let is_clear = |words: &str| matches!(words.trim(), "" | "no" | "n") || words.trim() == typed;
-        match prompt::ask(&shown, is_clear, &withdrawn) {
-            prompt::Answer::Words(words) if words.trim() == typed => Ok(AnsweredBy::Terminal),
-            prompt::Answer::Words(_) | prompt::Answer::Nobody | prompt::Answer::Withdrawn => {
-                Err(OwnWord::Declined("the operator did not permit it".to_owned()))
-            }
+    let Ok((_withdraw, withdrawn)) = prompt::withdrawal() else {
+        return Err(OwnWord::NobodyThere("no question can be asked: no file descriptor is left".to_owned()));
+    };
+    let is_clear = |words: &str| matches!(words.trim(), "" | "no" | "n") || words.trim() == typed;
+    match prompt::ask(&shown, is_clear, &withdrawn) {
+        prompt::Answer::Words(words) if words.trim() == typed => Ok(AnsweredBy::Terminal),
+        prompt::Answer::Words(_) | prompt::Answer::Nobody | prompt::Answer::Withdrawn => {
+            Err(OwnWord::Declined("the operator did not permit it".to_owned()))
         }
     }
 }
 
 /// Why the operator's own word is missing.
-enum OwnWord {
+pub(super) enum OwnWord {
+    /// They were asked, and did not permit it.
     Declined(String),
+    /// Nobody can be asked.
     NobodyThere(String),
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::cli::bound::{Window, bind};
+use crate::cli::deviations::ToPlan;
 use crate::cli::failure::{Failure, put, say};
 use crate::cli::given::GivenRunbook;
 use crate::cli::in_force::InForce;
@@ -27,6 +28,7 @@ use crate::plan::{self, Procedure};
   interlock plan runbooks/quickstart.yaml
   interlock plan change.yaml -p data_dir=/srv/pg --now
   interlock plan change.yaml -p data_dir=/srv/pg -o plan.yaml
+  interlock plan change.yaml -o plan.yaml --skip announce --reason 'told by phone'
   interlock plan change.yaml -o plan.yaml --valid-from 2026-11-22T22:00:00Z --valid-for 4h
 
 Exit codes: 0 nothing wrong, 2 a wrong runbook or arguments.")]
@@ -44,6 +46,8 @@ pub struct Plan {
     force: bool,
     #[command(flatten)]
     window: Window,
+    #[command(flatten)]
+    deviations: ToPlan,
 }
 
 impl Plan {
@@ -53,6 +57,7 @@ impl Plan {
         if self.output.is_some() {
             let who = place::who()?;
             let in_force = InForce::open(global, &who)?;
+            plan.deviations = self.deviations.of(&Procedure::new(plan.clone()))?;
             plan.binding = Some(bind(&place::home(global)?, &who, &in_force, &self.window)?);
         }
         let bytes = plan.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
@@ -142,6 +147,9 @@ fn say_written(global: &Global, path: &Path, plan: &plan::Plan, bytes: &str) -> 
         return put(&format!("{line}\n"));
     }
     put(&format!("{digest}  {}\n", escape_line(&path)))?;
+    for planned in &plan.deviations {
+        say(&format!("interlock: DEVIATION planned: {}: {}", planned.deviation, escape_line(&planned.reason)));
+    }
     say(&format!(
         "interlock: the plan is for one run on `{}`, from {} until {}; read it, then: interlock run {path}",
         binding.host, binding.valid_from, binding.valid_until

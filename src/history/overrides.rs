@@ -15,6 +15,8 @@ pub struct Overrides {
     pub open: Vec<Granted>,
     /// Used, in order.
     pub used: Vec<Deviation>,
+    /// Those that stand in the plan and were not used yet, as they were accepted: they are given again when the run is taken up.
+    pub planned: Vec<Override>,
     /// The requests that were used up.
     pub requests: BTreeSet<Digest>,
     /// The facts that are waived for the attempt that is open.
@@ -84,6 +86,9 @@ impl Overrides {
             return refuse("an override was accepted a second time");
         }
         self.open.push(granted);
+        if given.request.is_none() && !self.planned.iter().any(|planned| planned.deviation == given.deviation) {
+            self.planned.push(given.clone());
+        }
         match given.deviation.kind() {
             // These are made by going on.
             DeviationKind::OutsideWindow | DeviationKind::Abandon | DeviationKind::StaleLock => {
@@ -100,6 +105,9 @@ impl Overrides {
             return refuse(format!("a deviation without an override: {deviation}"));
         };
         let granted = self.open.remove(at);
+        if granted.request.is_none() {
+            self.planned.retain(|planned| planned.deviation != granted.deviation);
+        }
         self.requests.extend(granted.request);
         self.used.push(granted.deviation);
         Ok(())

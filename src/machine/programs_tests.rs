@@ -33,6 +33,7 @@ fn plan() -> Plan {
     Plan {
         interlock_plan: VERSION,
         binding: None,
+        deviations: Vec::new(),
         source: "test.yaml".to_owned(),
         source_digest: digest(""),
         params: BTreeMap::new(),

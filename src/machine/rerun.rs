@@ -171,7 +171,7 @@ impl Machine<'_> {
         };
         let mut whole = self.whole.clone();
         whole.apply(&event).expect("a step is run again only where it may be");
-        let mut decision = self.on(&whole, |machine| match (machine.again, machine.missing_answers()) {
+        let mut decision = self.on(&whole, |machine| match (machine.again, machine.missing_answers(&[])) {
             (None, _) => machine.resumed(),
             // Without a terminal, a step that asks has its answers beforehand, or is not begun.
             (Some(_), Some(reason)) => machine.halt(Cause::PersonNeeded, reason, Some(0)),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::history::clip::clip;
+use crate::history::deviation::{Deviation, Override};
 use crate::history::event::{Cause, Ending, Event, Output, Program, Question, Sight, Verdict};
 use crate::history::state::{Phase, StepStatus};
 use crate::id::{Fact, Fingerprint};
@@ -20,7 +21,7 @@ impl Machine<'_> {
     pub(super) fn open(&self, opening: Opening) -> Decision {
         let plan = &self.procedure.plan;
         let runbook = &plan.runbook;
-        if let Some(reason) = self.missing_answers() {
+        if let Some(reason) = self.missing_answers(&opening.overrides) {
             let refused = Event::RunRefused {
                 runbook: runbook.name.clone(),
                 plan: opening.plan,
@@ -66,15 +67,17 @@ impl Machine<'_> {
         Decision { events, effects: decision.effects }
     }
 
-    /// What is missing for a run that nobody watches: every manual step and confirmation needs its answer beforehand.
-    pub(super) fn missing_answers(&self) -> Option<String> {
+    /// What is missing for a run that nobody watches: every manual step and confirmation needs its answer beforehand, but for a step
+    /// that is to be skipped.
+    pub(super) fn missing_answers(&self, overrides: &[Override]) -> Option<String> {
         let People::Nobody(answers) = &self.settings.people else { return None };
         if self.settings.pace == Pace::StepByStep {
             return Some("`--step` asks before each step, and there is no terminal".to_owned());
         }
         let mut missing = Vec::new();
         for step in self.procedure.steps() {
-            if !step.is_applicable() {
+            let skip = Deviation::Skip { step: step.id.clone() };
+            if !step.is_applicable() || overrides.iter().any(|given| given.deviation == skip) {
                 continue;
             }
             if let Some(confirm) = confirmation_of(step) {

@@ -66,6 +66,7 @@ fn procedure(requires: &[&str], steps: Vec<Step>) -> Procedure {
     Procedure::new(Plan {
         interlock_plan: VERSION,
         binding: None,
+        deviations: Vec::new(),
         source: "test.yaml".to_owned(),
         source_digest: Digest::of(b""),
         params: BTreeMap::new(),

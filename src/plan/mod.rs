@@ -2,6 +2,7 @@
 //! Pure. The same runbook and parameters always give the same bytes.
 
 mod binding;
+mod deviations;
 mod programs;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use crate::runbook::model::{Action, Probe, Runbook, SecretSource, Side, State, S
 use crate::runbook::{Value, check_again};
 use crate::yaml::write;
 pub use binding::{AskedBy, Binding, Here, LogHead, PolicyMark};
+pub use deviations::Planned;
 pub use programs::{Executes, ProgramFile, Programs};
 
 /// The version of the plan format.
@@ -29,6 +31,9 @@ pub struct Plan {
     /// What it is for; none in a plan that is only shown, or that is made and run at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub binding: Option<Binding>,
+    /// Where this run is to leave the procedure; only in a plan that is bound.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deviations: Vec<Planned>,
     /// The runbook's file, as it was named.
     pub source: String,
     /// SHA-256 of that file's bytes.
@@ -100,6 +105,7 @@ impl Plan {
         let mut wrong = check_again(&plan.runbook).err().unwrap_or_default();
         wrong.extend(plan.programs.wrong(&plan.runbook));
         wrong.extend(plan.binding.as_ref().and_then(Binding::wrong));
+        wrong.extend(deviations::wrong(&plan));
         if wrong.is_empty() { Ok(plan) } else { Err(PlanError::Wrong(wrong.join("; "))) }
     }
 

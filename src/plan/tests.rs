@@ -51,6 +51,7 @@ fn plan() -> Plan {
             policies: Vec::new(),
             log: Some(LogHead { entries: 7, digest: Digest::of(b"line") }),
         }),
+        deviations: Vec::new(),
         source: "change.yaml".to_owned(),
         source_digest: Digest::of(RUNBOOK.as_bytes()),
         params: checked.values,

@@ -14,6 +14,7 @@ mod lab;
 mod locks;
 mod monit_states;
 mod overrides;
+mod planned;
 mod plans;
 mod policy;
 mod postgres_states;

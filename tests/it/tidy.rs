@@ -9,7 +9,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("diagnostic", &["id"]),
     ("yaml", &["diagnostic", "id"]),
     ("runbook", &["yaml", "diagnostic", "id"]),
-    ("plan", &["yaml", "runbook", "id"]),
+    ("plan", &["yaml", "runbook", "history", "id"]),
     ("history", &["id"]),
     ("machine", &["plan", "history", "runbook", "id"]),
     ("audit", &["history", "id"]),
