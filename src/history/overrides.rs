@@ -235,10 +235,10 @@ mod tests {
 
     fn given(deviation: Deviation) -> Event {
         Event::OverrideAccepted(Override {
+            request: Some(Digest::of(format!("{deviation:?}").as_bytes())),
             deviation,
             reason: "because".to_owned(),
             asked_by: "amy".to_owned(),
-            request: Some(Digest::of(b"request")),
             self_approved: Some(AnsweredBy::CommandLine),
             approved_by: Vec::new(),
         })
