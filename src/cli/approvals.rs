@@ -14,6 +14,7 @@ use crate::cli::in_force::{InForce, trust};
 use crate::consent::keygen::Keygen;
 use crate::consent::question::{Counted, Quorum, Requirement, quorum};
 use crate::consent::recorded;
+use crate::consent::request::Request;
 use crate::consent::signature::Namespace;
 use crate::consent::sshsig::LONGEST;
 use crate::history::approval::{Approval, CountsUnder};
@@ -46,6 +47,18 @@ impl<'a> Signable<'a> {
             namespace: Namespace::Plan,
             made: at(&binding.made),
             until: at(&binding.valid_until),
+        }
+    }
+}
+
+impl<'a> Signable<'a> {
+    /// A request for a deviation.
+    pub fn request(bytes: &'a str, request: &Request) -> Self {
+        Self {
+            bytes: bytes.as_bytes(),
+            namespace: Namespace::Override,
+            made: at(&request.made),
+            until: at(&request.valid_until),
         }
     }
 }
@@ -196,9 +209,9 @@ pub fn tally(
         let stale = (!requirement.is_fresh(signable.made, now)).then(|| {
             let (made, until) = (moment(signable.made), moment(requirement.valid_until(signable.made)));
             if now < signable.made {
-                format!("the plan was made at {made}, which is still to come; set the clock of this machine right")
+                format!("it was made at {made}, which is still to come; set the clock of this machine right")
             } else {
-                format!("signatures counted from {made}, when the plan was made, until {until}; make a new plan")
+                format!("signatures counted from {made}, when it was made, until {until}; make a new one")
             }
         });
         match (quorum(requirement, &over, &counted), stale) {

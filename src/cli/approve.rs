@@ -15,11 +15,15 @@ use crate::cli::in_force::InForce;
 use crate::cli::{Format, Global, place};
 use crate::consent::key::{Fingerprint, SigningKey};
 use crate::consent::keygen::{Key, Keygen};
+use crate::consent::policy::Subject;
+use crate::consent::question::{Permission, StepRule};
+use crate::consent::request::Request;
 use crate::consent::signature::Namespace;
 use crate::consent::signers::Role;
 use crate::consent::sshsig;
 use crate::consent::wire::base64;
-use crate::diagnostic::escape::escape_line;
+use crate::diagnostic::escape::{escape_line, escape_text};
+use crate::history::deviation::Deviation;
 use crate::history::event::Cause;
 use crate::id::{Digest, Person};
 use crate::plan::Plan;
@@ -94,7 +98,38 @@ struct Shown {
 }
 
 /// Every kind there is.
-const KINDS: &[Kind] = &[Kind { what: "plan", namespace: Namespace::Plan, is_meant: Plan::is_meant, read: read_plan }];
+const KINDS: &[Kind] = &[
+    Kind { what: "plan", namespace: Namespace::Plan, is_meant: Plan::is_meant, read: read_plan },
+    Kind { what: "request", namespace: Namespace::Override, is_meant: Request::is_meant, read: read_request },
+];
+
+fn read_request(text: &str, in_force: &InForce) -> Result<Shown, String> {
+    let request = Request::from_file(text).map_err(|error| error.to_string())?;
+    let subject = Subject { name: &request.runbook, labels: &request.labels };
+    let kind = request.deviation.kind();
+    let mut asked = Vec::new();
+    if in_force.is_empty() {
+        asked.push("no policy is in force here, so whose signatures count is not known here".to_owned());
+    } else if request.policies != in_force.marks() {
+        asked.push("note: the request was made under other policies than are in force here".to_owned());
+    }
+    match &request.asked_by.person {
+        None if !in_force.is_empty() => asked.push("who asks is no person whom a policy knows".to_owned()),
+        None => {}
+        Some(person) => {
+            let operator = in_force.policies().operated_by(person);
+            match in_force.policies().override_needed(kind, &StepRule::Unsaid, subject, &operator) {
+                Permission::Forbidden(why) => asked.push(why),
+                Permission::Allowed(needed) => asked.extend(needed.iter().map(|one| {
+                    let who: Vec<&str> = one.who.iter().map(Person::as_str).collect();
+                    format!("{}: {}; for {}", one.rule, who.join(", "), duration::show(one.quota.valid_for))
+                })),
+            }
+        }
+    }
+    let head = format!("REQUEST FOR A DEVIATION: {}\n", escape_line(&request.deviation.to_string()));
+    Ok(Shown { page: format!("{head}{}", escape_text(text)), asked })
+}
 
 fn read_plan(text: &str, in_force: &InForce) -> Result<Shown, String> {
     let plan = Plan::from_file(text).map_err(|error| error.to_string())?;
@@ -285,10 +320,16 @@ impl Approve {
             Format::Human => put(&format!("{}\n", escape_line(&shown)))?,
         }
         let document = self.document.display().to_string();
+        let next = match Request::from_file(text) {
+            Ok(Request { deviation: Deviation::Abandon {}, run, .. }) => {
+                command(&["interlock", "abandon", run.as_str(), "--override", &document, "--reason", "WHY"])
+            }
+            Ok(request) => command(&["interlock", "resume", request.run.as_str(), "--override", &document]),
+            Err(_) => command(&["interlock", "run", &document]),
+        };
         say(&format!(
-            "interlock: signed by {signer} with {print}, over sha256 {digest}; with it beside the {}, go on with: {}",
+            "interlock: signed by {signer} with {print}, over sha256 {digest}; with it beside the {}, go on with: {next}",
             kind.what,
-            command(&["interlock", "run", &document])
         ));
         Ok(ExitCode::SUCCESS)
     }

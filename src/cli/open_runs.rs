@@ -10,7 +10,7 @@ use crate::cli::deviations::left_over;
 use crate::cli::failure::{Failure, put, say};
 use crate::cli::gate::{may_go_on, not_taken_up};
 use crate::cli::in_force::InForce;
-use crate::cli::overrides::Given;
+use crate::cli::overrides::{Given, Permitted};
 use crate::cli::rerun::reruns;
 use crate::cli::run::{answer, carry, people};
 use crate::cli::{Format, Global, place};
@@ -106,6 +106,8 @@ pub struct Abandon {
     /// Why
     #[arg(long)]
     reason: String,
+    #[command(flatten)]
+    overrides: Given,
     #[command(flatten)]
     takeover: TakeOverWithoutReason,
 }
@@ -438,15 +440,14 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         (Purpose::GoOn, None) => left_over(&procedure, &open.state),
         (Purpose::GoOn | Purpose::TakeBack, _) => Vec::new(),
     };
-    overrides.extend(match again.overrides {
-        Some(given) if !given.is_empty() && !in_force.is_empty() => {
-            return Err(refused(
-                "under a policy an override needs the signatures that the policy asks for, which this version cannot take yet",
-            ));
+    if let Some(given) = again.overrides {
+        let permitted = given.permissions(global, &in_force, &open, &procedure, &home, &who)?;
+        if permitted.overrides.iter().any(|given| given.deviation == (Deviation::Abandon {})) {
+            return Err(Failure::Wrong("a request to give the run up is for `interlock abandon`".to_owned()));
         }
-        Some(given) => given.permissions(global, &open, &procedure, &home, &who)?,
-        None => Vec::new(),
-    });
+        overrides.extend(permitted.overrides);
+        approvals.extend(permitted.approvals);
+    }
     let people = people(global, again.attest, again.confirm, &procedure)?;
     let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
     let user = by_whom(&who);
@@ -540,14 +541,11 @@ impl Abandon {
         let (open, alive) = find(&home, &self.run)?;
         let refused = |reason: &str| not_taken_up(&home, &who, &in_force, &open.run, "abandon", reason);
         let _ = in_force.may_operate(&home)?.map_err(|reason| refused(&reason))?;
-        if !in_force.is_empty() {
-            return Err(refused(
-                "under a policy a run is given up only with an override of the kind `abandon`, which this version cannot take yet; \
-                 take it back with `interlock undo`, or go on with `interlock resume`",
-            ));
-        }
         may_take_over(&open, &who, self.takeover.take_over, Some(&self.reason))?;
-        let user = by_whom(&who);
+        let permitted = self.permitted(global, &in_force, &open, &home, &who)?;
+        if in_force.keep(&home, &open.run).is_err() && !in_force.is_empty() {
+            return Err(Failure::Internal("the policies cannot be kept beside the run's plan".to_owned()));
+        }
         let mut log = Log::open(&home, who).map_err(|error| Failure::Internal(error.to_string()))?;
         // What the dead run left running in its containment ends with the containment; what is not in it is looked for.
         let containment = Containment::detect(open.run.as_str());
@@ -556,19 +554,56 @@ impl Abandon {
         if !ended.is_empty() {
             say(&format!("still running from before, and ended: {}", ended.join(", ")));
         }
-        let permitted = Event::OverrideAccepted(Override {
-            deviation: Deviation::Abandon {},
-            reason: clip(&self.reason, 4096),
-            asked_by: user,
-            request: None,
-            self_approved: Some(AnsweredBy::CommandLine),
-            approved_by: Vec::new(),
-        });
+        let mut events: Vec<Event> = permitted.approvals.into_iter().map(Event::ApprovalAccepted).collect();
+        events.extend(permitted.overrides.into_iter().map(Event::OverrideAccepted));
         let event = Event::RunAbandoned { reason: clip(&self.reason, 8192), in_doubt: open.in_doubt().cloned() };
-        log.append(&[&permitted, &event].map(|event| Draft { run: Some(&open.run), event }))
+        events.push(event);
+        log.append(&events.iter().map(|event| Draft { run: Some(&open.run), event }).collect::<Vec<_>>())
             .map_err(|error| Failure::Internal(error.to_string()))?;
         drop(alive);
         say(&format!("interlock: abandoned run {0}; review it with: interlock audit show {0}", open.run));
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// On whose word the run is given up: without a policy on that of who gives the reason, else by a request that was signed.
+    fn permitted(
+        &self,
+        global: &Global,
+        in_force: &InForce,
+        open: &OpenRun,
+        home: &Home,
+        who: &Who,
+    ) -> Result<Permitted, Failure> {
+        if in_force.is_empty() && self.overrides.is_empty() {
+            let alone = Override {
+                deviation: Deviation::Abandon {},
+                reason: clip(&self.reason, 4096),
+                asked_by: by_whom(who),
+                request: None,
+                self_approved: Some(AnsweredBy::CommandLine),
+                approved_by: Vec::new(),
+            };
+            return Ok(Permitted { overrides: vec![alone], approvals: Vec::new() });
+        }
+        if self.overrides.is_empty() {
+            return Err(not_taken_up(
+                home,
+                who,
+                in_force,
+                &open.run,
+                "abandon",
+                &format!(
+                    "under a policy a run is given up only with an override of the kind `abandon`; ask for it with `interlock override {} \
+                     --abandon --reason … -o request.yaml`",
+                    open.run
+                ),
+            ));
+        }
+        let procedure = open.procedure(home)?;
+        let permitted = self.overrides.permissions(global, in_force, open, &procedure, home, who)?;
+        match permitted.overrides.as_slice() {
+            [one] if one.deviation == (Deviation::Abandon {}) => Ok(permitted),
+            _ => Err(Failure::Wrong("--override: expected one request, to abandon this run".to_owned())),
+        }
     }
 }

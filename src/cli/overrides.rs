@@ -6,13 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::audit::{Draft, Home, Log};
+use crate::cli::approvals::{Signable, command, keygen, offered, tally};
 use crate::cli::failure::{Failure, say};
+use crate::cli::in_force::InForce;
 use crate::cli::open_runs::{OpenRun, find};
 use crate::cli::{Global, bound, place, plan};
+use crate::consent::policy::{Need, Subject};
+use crate::consent::question::{Permission as Policy, Requirement, StepRule};
 use crate::consent::request::{Request, VERSION};
 use crate::diagnostic::escape::escape_line;
+use crate::history::approval::Approval;
 use crate::history::clip::clip;
-use crate::history::deviation::{Deviation, Override as Permission};
+use crate::history::deviation::{Deviation, DeviationKind, Override as Permission};
 use crate::history::entry::Who;
 use crate::history::event::{AnsweredBy, Cause, Event};
 use crate::history::state::{State, StepStatus};
@@ -117,12 +122,18 @@ impl Override {
         let (open, alive) = find(&home, &self.run)?;
         let procedure = open.procedure(&home)?;
         let deviation = self.what.deviation(&open.state);
-        let attempt = Attempt { open: &open, procedure: &procedure, home: &home, who: &who };
+        let in_force = InForce::open(global, &who)?;
+        let attempt = Attempt { open: &open, procedure: &procedure, home: &home, who: &who, in_force: &in_force };
         if let Err(why) = is_possible(&procedure, &open.state, &deviation) {
             return Err(match rule_of(&procedure, &deviation) {
                 OverrideRule::Never => attempt.refused(deviation, &self.reason, None, why)?,
                 OverrideRule::Unsaid | OverrideRule::Needs { .. } => Failure::Wrong(why),
             });
+        }
+        if !in_force.is_empty()
+            && let Err(why) = attempt.needed(&deviation)?
+        {
+            return Err(attempt.refused(deviation, &self.reason, None, why)?);
         }
         drop(alive);
         let made = bound::now();
@@ -132,16 +143,17 @@ impl Override {
             run: open.run.clone(),
             plan: open.plan_digest()?,
             runbook: open.runbook.clone(),
+            labels: procedure.plan.runbook.labels.clone(),
             step_does: does.map(|step| clip(&action_in_words(&step.action), 8192)),
             deviation,
             reason: clip(&self.reason, 4096),
-            asked_by: AskedBy { user: by_whom(&who), person: None },
+            asked_by: AskedBy { user: by_whom(&who), person: in_force.person() },
             host: who.host.clone(),
             machine: bound::machine_id()?,
             valid_until: bound::later(&made, self.valid_for)?,
             made,
             nonce: bound::nonce()?,
-            policies: Vec::new(),
+            policies: in_force.marks(),
         };
         let text = request.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
         plan::write_new(&self.output, &text, plan::Existing::by_force(self.force), "request")?;
@@ -161,6 +173,9 @@ impl Override {
             | Deviation::OutsideWindow {}
             | Deviation::StaleLock { .. } => format!("interlock resume {} --override {file}", request.run),
         };
+        if !in_force.is_empty() {
+            say(&format!("interlock: have it signed by those whom the policy names: interlock approve {file}"));
+        }
         say(&format!("interlock: use it with: {next}"));
         Ok(ExitCode::SUCCESS)
     }
@@ -184,6 +199,24 @@ struct Attempt<'a> {
     procedure: &'a Procedure,
     home: &'a Home,
     who: &'a Who,
+    in_force: &'a InForce,
+}
+
+/// The signatures that permit a deviation.
+struct Signed {
+    /// By whom.
+    persons: Vec<String>,
+    /// As they are recorded.
+    approvals: Vec<Approval>,
+}
+
+/// What was permitted, and the signatures by which it was.
+#[derive(Debug, Default)]
+pub struct Permitted {
+    /// The permissions.
+    pub overrides: Vec<Permission>,
+    /// The signatures over their requests.
+    pub approvals: Vec<Approval>,
 }
 
 impl Given {
@@ -192,17 +225,19 @@ impl Given {
         self.requests.is_empty()
     }
 
-    /// The permissions that are valid here and now, each on somebody's word. The first that is not ends the command, with an entry.
+    /// The permissions that are valid here and now: signed by those whom the policies ask, or, without a policy, on the operator's own word.
+    /// The first that is not ends the command, with an entry.
     pub fn permissions(
         &self,
         global: &Global,
+        in_force: &InForce,
         open: &OpenRun,
         procedure: &Procedure,
         home: &Home,
         who: &Who,
-    ) -> Result<Vec<Permission>, Failure> {
-        let attempt = Attempt { open, procedure, home, who };
-        let mut given = Vec::new();
+    ) -> Result<Permitted, Failure> {
+        let attempt = Attempt { open, procedure, home, who, in_force };
+        let mut permitted = Permitted::default();
         for path in &self.requests {
             let text = read(path)?;
             let request =
@@ -211,27 +246,41 @@ impl Given {
             if let Err(why) = attempt.is_allowed(&request, &digest) {
                 return Err(attempt.refused(request.deviation, &request.reason, Some(digest), why)?);
             }
-            let asked = Asked { deviation: &request.deviation, by: &request.asked_by.user, reason: &request.reason };
-            let by = match own_word(global, &self.self_approve, asked) {
-                Ok(by) => by,
-                Err(OwnWord::Declined(why)) => {
-                    return Err(attempt.refused(request.deviation, &request.reason, Some(digest), why)?);
-                }
-                Err(OwnWord::NobodyThere(why)) => {
-                    say(&format!("interlock: refused: {why}"));
-                    return Err(Failure::Said(Cause::PersonNeeded.exit_code()));
-                }
-            };
-            given.push(Permission {
-                deviation: request.deviation,
-                reason: request.reason,
-                asked_by: request.asked_by.user,
-                request: Some(digest),
-                self_approved: Some(by),
+            let mut permission = Permission {
+                deviation: request.deviation.clone(),
+                reason: request.reason.clone(),
+                asked_by: request.asked_by.user.clone(),
+                request: Some(digest.clone()),
+                self_approved: None,
                 approved_by: Vec::new(),
-            });
+            };
+            if in_force.is_empty() {
+                let asked =
+                    Asked { deviation: &request.deviation, by: &request.asked_by.user, reason: &request.reason };
+                match own_word(global, &self.self_approve, asked) {
+                    Ok(by) => permission.self_approved = Some(by),
+                    Err(OwnWord::Declined(why)) => {
+                        return Err(attempt.refused(request.deviation, &request.reason, Some(digest), why)?);
+                    }
+                    Err(OwnWord::NobodyThere(why)) => {
+                        say(&format!("interlock: refused: {why}"));
+                        return Err(Failure::Said(Cause::PersonNeeded.exit_code()));
+                    }
+                }
+            } else {
+                match attempt.signed(path, &text, &request)? {
+                    Ok(signed) => {
+                        permission.approved_by = signed.persons;
+                        permitted.approvals.extend(signed.approvals);
+                    }
+                    Err(why) => {
+                        return Err(attempt.refused(request.deviation, &request.reason, Some(digest), why)?);
+                    }
+                }
+            }
+            permitted.overrides.push(permission);
         }
-        Ok(given)
+        Ok(permitted)
     }
 }
 
@@ -299,12 +348,69 @@ impl Attempt<'_> {
             return Err("this request was used already, and each is used once; ask again".to_owned());
         }
         is_possible(self.procedure, &self.open.state, &request.deviation)?;
+        if request.policies != self.in_force.marks() {
+            return Err("the request was made under other policies than are in force now; ask again".to_owned());
+        }
         match rule_of(self.procedure, &request.deviation) {
-            OverrideRule::Unsaid | OverrideRule::Never => Ok(()),
-            OverrideRule::Needs { of, .. } => Err(format!(
+            OverrideRule::Needs { of, .. } if self.in_force.is_empty() => Err(format!(
                 "the runbook asks for signatures of the group `{of}`, and no policy is in force that says who that is"
             )),
+            OverrideRule::Unsaid | OverrideRule::Never | OverrideRule::Needs { .. } => Ok(()),
         }
+    }
+
+    /// The signatures that the policies in force ask for, for a deviation of this kind.
+    ///
+    /// # Errors
+    /// Inside: why nobody can permit it. Outside: the log cannot be read.
+    fn needed(&self, deviation: &Deviation) -> Result<Result<Vec<Requirement>, String>, Failure> {
+        let operator = match self.in_force.may_operate(self.home)? {
+            Ok(operator) => operator,
+            Err(why) => return Ok(Err(why)),
+        };
+        let rule = match rule_of(self.procedure, deviation) {
+            OverrideRule::Unsaid => StepRule::Unsaid,
+            // Giving a run up must stay possible, as the policy has it.
+            OverrideRule::Never if deviation.kind() == DeviationKind::Abandon => StepRule::Unsaid,
+            OverrideRule::Never => StepRule::Never,
+            OverrideRule::Needs { need, of } => match of.parse() {
+                Ok(of) => StepRule::Needs { need: need.map_or(Need::All, Need::Number), of },
+                Err(_) => return Ok(Err(format!("the runbook names `{of}`, which is no name of a group"))),
+            },
+        };
+        let runbook = &self.procedure.plan.runbook;
+        let subject = Subject { name: &runbook.name, labels: &runbook.labels };
+        let policies = self.in_force.policies();
+        Ok(match policies.override_needed(deviation.kind(), &rule, subject, &operator) {
+            // Under a policy nothing is permitted by nobody.
+            Policy::Allowed(needed) if needed.is_empty() => Err("no rule says whose signatures permit it".to_owned()),
+            Policy::Allowed(needed) => Ok(needed),
+            Policy::Forbidden(why) => Err(why),
+        })
+    }
+
+    /// The persons who have signed a request, if they are those whom the policies ask for, with what is to be recorded of it.
+    ///
+    /// # Errors
+    /// Inside: who is missing, and what to do. Outside: signatures cannot be looked at.
+    fn signed(&self, path: &Path, text: &str, request: &Request) -> Result<Result<Signed, String>, Failure> {
+        let needed = match self.needed(&request.deviation)? {
+            Ok(needed) => needed,
+            Err(why) => return Ok(Err(why)),
+        };
+        let signable = Signable::request(text, request);
+        let tally =
+            tally(self.in_force, &keygen()?, &signable, &needed, &offered(Some(path), &[])?, chrono::Utc::now());
+        if !tally.is_met() {
+            let mut lines = vec!["signatures over the request are missing".to_owned()];
+            lines.extend(tally.in_words());
+            let file = path.display().to_string();
+            lines.push(format!("each of them signs with `{}`", command(&["interlock", "approve", &file])));
+            return Ok(Err(lines.join("\n  ")));
+        }
+        let persons = tally.signed().into_iter().map(ToString::to_string).collect();
+        let approvals = tally.approvals(self.in_force, &signable, &needed, &[]);
+        Ok(Ok(Signed { persons, approvals }))
     }
 
     /// Records that a deviation was refused, and says so.
@@ -321,7 +427,7 @@ impl Attempt<'_> {
             reason: clip(reason, 4096),
             asked_by: by_whom(self.who),
             request,
-            why: clip(&why, 4096),
+            why: clip(&why.replace("\n  ", "; "), 4096),
         };
         record(self.home, self.who, &self.open.run, &event)?;
         say(&said);

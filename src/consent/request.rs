@@ -1,6 +1,8 @@
 //! A request for permission to leave the procedure of one run: a file that people read and sign, as they do a plan. It names
 //! the run, its plan, the one deviation, why and until when; whoever changes a byte of it has another request.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_yaml::with::singleton_map_recursive;
 
@@ -24,6 +26,9 @@ pub struct Request {
     pub plan: Digest,
     /// The name of its runbook, for people.
     pub runbook: String,
+    /// The labels of its runbook, which rules of a policy look at.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// What is asked for.
     pub deviation: Deviation,
     /// What the step would do, for people; none where it is about no step.
@@ -145,6 +150,7 @@ mod tests {
             run: run('a'),
             plan: Digest::of(b"plan"),
             runbook: "change".to_owned(),
+            labels: [("env".to_owned(), "production".to_owned())].into(),
             deviation: Deviation::Waive { step: "change".parse().unwrap(), fact: "monit stopped".parse().unwrap() },
             step_does: Some("change /srv/pg".to_owned()),
             reason: "monit is watched by hand: \u{202e}no".to_owned(),

@@ -13,6 +13,9 @@ use crate::id::{Digest, Moment, Person};
 /// The namespace of signatures over plans.
 pub const PLAN: &str = "interlock-plan@v1";
 
+/// The namespace of signatures over requests for a deviation.
+pub const OVERRIDE: &str = "interlock-override@v1";
+
 /// A policy that was in force, with its files, and whom it takes the operator for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -97,6 +100,9 @@ impl State {
     /// Takes a signature.
     pub(super) fn accept_approval(&mut self, approval: &Approval) -> Result<(), IllegalEvent> {
         let person = &approval.person;
+        if approval.namespace == OVERRIDE {
+            return self.accept_signed_request(approval);
+        }
         if self.intake != Intake::Open {
             return refuse(format!("an approval by {person} that does not stand right after the opening of its run"));
         }
@@ -120,12 +126,26 @@ impl State {
         Ok(())
     }
 
+    /// Takes a signature over a request for a deviation. It permits nothing by itself: the override that names the request does.
+    fn accept_signed_request(&mut self, approval: &Approval) -> Result<(), IllegalEvent> {
+        let person = &approval.person;
+        if self.plan.is_none() || self.plan.as_ref() == Some(&approval.document) {
+            return refuse(format!("a signature by {person} over a request, where there is none"));
+        }
+        if approval.under.is_empty() {
+            return refuse(format!("a signature by {person} over a request that counts under no policy"));
+        }
+        self.signed_requests.insert((approval.document.clone(), person.clone()));
+        Ok(())
+    }
+
     /// What an event, which was applied, means for taking signatures. When a run is taken up again its signatures are looked at anew, and
     /// those that are recorded then stand for themselves.
     pub(super) fn note_intake(&mut self, event: &Event) {
         self.intake = match event {
             // What concerns the opening too leaves it as it is.
             Event::OverrideAccepted(_) | Event::OverrideRefused { .. } | Event::TakeUpRefused { .. } => self.intake,
+            Event::ApprovalAccepted(approval) if approval.namespace == OVERRIDE => self.intake,
             Event::RunOpened { .. } | Event::RunResumed { .. } | Event::ApprovalAccepted(_) => Intake::Open,
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
@@ -222,7 +242,7 @@ mod tests {
         let mut state = opened();
         let other = Approval { document: Digest::of(b"other"), ..approval("amy", "one") };
         assert!(accept(&mut state, other).unwrap_err().contains("of another plan"));
-        let other = Approval { namespace: "interlock-override@v1".to_owned(), ..approval("amy", "one") };
+        let other = Approval { namespace: "interlock-review@v1".to_owned(), ..approval("amy", "one") };
         assert!(accept(&mut state, other).unwrap_err().contains("not for plans"));
         let other = Approval { under: Vec::new(), ..approval("amy", "one") };
         assert!(accept(&mut state, other).unwrap_err().contains("under no policy"));

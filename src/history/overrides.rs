@@ -148,6 +148,14 @@ impl State {
                 if self.phase == Phase::New {
                     return refuse("an override in a run that was not opened");
                 }
+                let signed = |person: &String| {
+                    self.signed_requests
+                        .iter()
+                        .any(|(of, by)| Some(of) == given.request.as_ref() && by.as_str() == person)
+                };
+                if let Some(person) = given.approved_by.iter().find(|person| !signed(person)) {
+                    return refuse(format!("an override approved by {person}, who has not signed its request"));
+                }
                 self.overrides.accept(given)
             }
             Event::StepSkipped { step } => {
@@ -206,6 +214,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::{Deviation, Override};
+    use crate::history::approval::{Approval, CountsUnder, OVERRIDE};
     use crate::history::event::{AnsweredBy, Ending, Event, Way};
     use crate::history::state::{Phase, State, StepStatus};
     use crate::id::{Digest, StepId};
@@ -267,6 +276,27 @@ mod tests {
         given.self_approved = None;
         assert!(state.apply(&Event::OverrideAccepted(given.clone())).is_err());
         given.approved_by = vec!["bea@example.org".to_owned()];
+        assert!(state.apply(&Event::OverrideAccepted(given.clone())).is_err(), "she has not signed it");
+        let other = Digest::of(b"another request");
+        for document in [other, given.request.clone().unwrap()] {
+            assert!(state.apply(&Event::OverrideAccepted(given.clone())).is_err(), "she has not signed this one");
+            let signed = Approval {
+                document,
+                namespace: OVERRIDE.to_owned(),
+                person: "bea@example.org".parse().unwrap(),
+                key: "SHA256:x".to_owned(),
+                algorithm: "ssh-ed25519".to_owned(),
+                presence: None,
+                certificate: None,
+                under: vec![CountsUnder {
+                    policy: Digest::of(b"policy"),
+                    number: 1,
+                    until: "2026-11-22T05:00:00Z".parse().unwrap(),
+                }],
+                signature: "armour".to_owned(),
+            };
+            state.apply(&Event::ApprovalAccepted(signed)).unwrap();
+        }
         state.apply(&Event::OverrideAccepted(given.clone())).unwrap();
         given.self_approved = Some(AnsweredBy::Terminal);
         given.request = None;

@@ -10,7 +10,7 @@ use crate::history::again::Again;
 use crate::history::approval::{Approval, Intake};
 use crate::history::event::{Cause, Ending, Event, Heed, Question, StopDecision, Way};
 use crate::history::overrides::Overrides;
-use crate::id::{Digest, Fact, Fingerprint, StepId};
+use crate::id::{Digest, Fact, Fingerprint, Person, StepId};
 
 /// The state of one run.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,6 +41,8 @@ pub struct State {
     pub broken: BTreeSet<Fact>,
     /// The signatures over its plan that were taken when it was opened or, anew, when it was taken up last with any.
     pub approvals: Vec<Approval>,
+    /// Who has signed which request for a deviation.
+    pub signed_requests: BTreeSet<(Digest, Person)>,
     /// Whether signatures may be taken now.
     pub intake: Intake,
     /// Whether the run was taken up again and nothing of it was done since, but for steps that were run again.

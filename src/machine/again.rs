@@ -26,7 +26,9 @@ impl Machine<'_> {
         }];
         events.extend(opening.approvals.into_iter().map(Event::ApprovalAccepted));
         let mut stands = self.whole.clone();
-        stands.apply(&events[0]).expect("the command line takes up only a run that can be");
+        for event in &events {
+            stands.apply(event).expect("the command line takes up only a run that can be, with signatures that count");
+        }
         events.extend(accepted(self.forward, &stands, opening.overrides));
         events.extend(announcements(opening.watched));
         // What follows is decided on the state after that event.

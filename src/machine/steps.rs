@@ -54,7 +54,9 @@ impl Machine<'_> {
             return Decision { events, effects: decision.effects };
         }
         let mut opened = self.whole.clone();
-        opened.apply(&events[0]).expect("a new run may be opened");
+        for event in &events {
+            opened.apply(event).expect("a new run may be opened, with signatures that count");
+        }
         events.extend(accepted(self.forward, &opened, opening.overrides));
         events.extend(watched);
         // What follows is decided on the state after these events.

@@ -23,6 +23,7 @@ mod quickstart;
 mod random;
 mod reruns;
 mod runs;
+mod signed_overrides;
 mod support;
 mod take_over;
 mod terminal;

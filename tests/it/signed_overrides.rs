@@ -1,0 +1,143 @@
+//! P5 under a policy, with real keys: a deviation is permitted by those whom the policy names, over exactly the request's bytes, once.
+
+use crate::approvals::Site;
+use crate::support::Ran;
+
+const REQUEST: &str = "interlock-override@v1";
+const RULES: &str = "overrides:\n  - {deviations: [skip, accept_failed, abandon], need: all, of: core, valid_for: 1h}\nforbid: [waive]\n";
+const STEPS: &str = "steps:\n  - {id: up, script: echo up >> DIR/book}\n  - {id: fail, script: test -e DIR/let}\n  \
+                     - {id: guarded, script: echo guarded >> DIR/book, override: never}\n  - {id: last, script: echo last >> DIR/book}\n";
+
+struct Case {
+    site: Site,
+    run: String,
+}
+
+impl Case {
+    /// A run that halted because its second step failed.
+    fn halted(rules: &str) -> Self {
+        let site = Site::new(rules);
+        site.runbook(STEPS);
+        let ran = site.interlock(&["run", "change.yaml"]);
+        assert_eq!(ran.code, 7, "{}", ran.stderr);
+        let run = site.scratch.the_open_run();
+        Self { site, run }
+    }
+
+    fn ask(&self, name: &str, what: &[&str]) -> Ran {
+        let mut arguments = vec!["override", &self.run, "--reason", "checked by hand", "--force", "-o", name];
+        arguments.extend(what);
+        self.site.interlock(&arguments)
+    }
+
+    fn resume(&self, more: &[&str]) -> Ran {
+        let mut arguments = vec!["resume", &self.run];
+        arguments.extend(more);
+        self.site.interlock(&arguments)
+    }
+
+    /// Resuming is refused, with an entry that has these words; nothing more was done.
+    #[track_caller]
+    fn refused(&self, more: &[&str], words: &[&str]) {
+        let ran = self.resume(more);
+        assert_eq!(ran.code, 4, "{}", ran.stderr);
+        let refused = self.site.scratch.last("override_refused");
+        for word in words {
+            assert!(refused["why"].as_str().unwrap().contains(word), "`{word}`: {refused}");
+            assert!(ran.stderr.contains(word), "`{word}`: {}", ran.stderr);
+        }
+        assert_eq!(self.site.scratch.lines("book"), ["up"]);
+    }
+}
+
+#[test]
+fn p05_under_a_policy_a_deviation_is_permitted_by_the_signatures_of_all_whom_it_names_and_none_less() {
+    let case = Case::halted(RULES);
+    let asked = case.ask("request.yaml", &["--accept", "fail"]);
+    assert_eq!(asked.code, 0, "{}", asked.stderr);
+    assert!(asked.stderr.contains("interlock approve request.yaml"), "{}", asked.stderr);
+    case.refused(&["--override", "request.yaml"], &["nobody has signed", "bea@example.org", "cy@example.org"]);
+    case.refused(&["--override", "request.yaml", "--self-approve", "fail"], &["nobody has signed"]);
+    case.site.approve("request.yaml", "bea");
+    // The operator's own does not count.
+    case.site.approve("request.yaml", "amy");
+    case.refused(&["--override", "request.yaml"], &["missing: cy@example.org"]);
+    // Nor does a signature for another purpose.
+    case.site.sign("request.yaml", "interlock-plan@v1", "cy", "request.yaml.cy.sig");
+    case.refused(&["--override", "request.yaml"], &["missing: cy@example.org", "is not counted"]);
+    case.site.sign("request.yaml", REQUEST, "cy", "request.yaml.cy.sig");
+    let ran = case.resume(&["--override", "request.yaml"]);
+    assert_eq!(ran.code, 13, "{}", ran.stderr);
+    assert_eq!(case.site.scratch.lines("book"), ["up", "guarded", "last"]);
+    let accepted = case.site.scratch.last("override_accepted");
+    assert_eq!(accepted["approved_by"], serde_json::json!(["bea@example.org", "cy@example.org"]));
+    assert_eq!(accepted["self_approved"], serde_json::Value::Null);
+    let signed = case.site.scratch.last("approval_accepted");
+    assert_eq!((&signed["document"], &signed["namespace"]), (&accepted["request"], &REQUEST.into()));
+    case.site.verifies();
+}
+
+#[test]
+fn p05_what_the_policy_forbids_or_does_not_name_is_not_even_asked_for() {
+    let case = Case::halted(RULES);
+    for what in [["--skip", "guarded"].as_slice(), &["--outside-window"]] {
+        let asked = case.ask("request.yaml", what);
+        assert_eq!(asked.code, 4, "{what:?}: {}", asked.stderr);
+        assert!(!case.site.scratch.path().join("request.yaml").exists(), "{what:?}");
+    }
+    let case = Case::halted("overrides: [{deviations: [skip], need: all, of: core}]\n");
+    let asked = case.ask("request.yaml", &["--accept", "fail"]);
+    assert_eq!(asked.code, 4, "{}", asked.stderr);
+    assert!(asked.stderr.contains("allows `accept_failed`"), "{}", asked.stderr);
+    assert!(case.site.scratch.last("override_refused")["why"].as_str().unwrap().contains("accept_failed"));
+}
+
+#[test]
+fn p05_a_request_that_was_signed_is_used_once_and_in_its_own_run() {
+    let case = Case::halted(RULES);
+    assert_eq!(case.ask("request.yaml", &["--accept", "fail"]).code, 0);
+    for key in ["bea", "cy"] {
+        case.site.approve("request.yaml", key);
+    }
+    let text = case.site.scratch.read("request.yaml");
+    // The same signatures over a request of which a byte is another.
+    let forged = text.replace("checked by hand", "checked by hanD");
+    assert_ne!(forged, text);
+    case.site.scratch.write("forged.yaml", &forged);
+    for person in ["bea@example.org", "cy@example.org"] {
+        let from = case.site.text_path(&format!("request.yaml.{person}.sig"));
+        std::fs::copy(from, case.site.text_path(&format!("forged.yaml.{person}.sig"))).unwrap();
+    }
+    case.refused(&["--override", "forged.yaml"], &["nobody has signed"]);
+    let ran = case.resume(&["--override", "request.yaml"]);
+    assert_eq!(ran.code, 13, "{}", ran.stderr);
+    // Another run of the same runbook.
+    let again = case.site.interlock(&["run", "change.yaml"]);
+    assert_eq!(again.code, 7, "{}", again.stderr);
+    let second = case.site.scratch.the_open_run();
+    let ran = case.site.interlock(&["resume", &second, "--override", "request.yaml"]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(ran.stderr.contains("is for run"), "{}", ran.stderr);
+    case.site.verifies();
+}
+
+#[test]
+fn p05_under_a_policy_a_run_is_given_up_by_a_signed_request() {
+    let case = Case::halted(RULES);
+    let alone = case.site.interlock(&["abandon", &case.run, "--reason", "tired"]);
+    assert_eq!(alone.code, 4, "{}", alone.stderr);
+    assert_eq!(case.ask("request.yaml", &["--abandon"]).code, 0);
+    let ran = case.resume(&["--override", "request.yaml"]);
+    assert_ne!(ran.code, 0, "{}", ran.stderr);
+    let unsigned = case.site.interlock(&["abandon", &case.run, "--override", "request.yaml", "--reason", "tired"]);
+    assert_eq!(unsigned.code, 4, "{}", unsigned.stderr);
+    for key in ["bea", "cy"] {
+        case.site.approve("request.yaml", key);
+    }
+    let ran =
+        case.site.interlock(&["abandon", &case.run, "--override", "request.yaml", "--reason", "restored instead"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(case.site.scratch.last("run_abandoned")["reason"], "restored instead");
+    assert!(case.site.scratch.open_runs().is_empty());
+    case.site.verifies();
+}
