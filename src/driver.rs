@@ -14,6 +14,7 @@ pub mod locks;
 pub mod looker;
 pub mod next;
 pub mod programs;
+pub mod stale;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

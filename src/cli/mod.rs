@@ -18,6 +18,7 @@ mod plan;
 mod policy;
 mod rerun;
 mod run;
+mod unlock;
 mod waiting;
 
 use std::path::PathBuf;
@@ -100,6 +101,7 @@ enum Command {
     Undo(open_runs::Undo),
     Abandon(open_runs::Abandon),
     Override(overrides::Override),
+    Unlock(unlock::Unlock),
     #[command(subcommand)]
     Audit(audit::Audit),
     Kinds(kinds::Kinds),
@@ -128,6 +130,7 @@ pub fn main() -> ExitCode {
         Command::Undo(command) => command.go(global),
         Command::Abandon(command) => command.go(global),
         Command::Override(command) => command.go(global),
+        Command::Unlock(command) => command.go(global),
         Command::Audit(command) => command.go(global),
         Command::Kinds(command) => command.go(global),
         Command::Policy(command) => command.go(global),

@@ -297,9 +297,10 @@ pub(super) struct Asked<'a> {
 
 /// The operator permits it alone: by typing what it is about, or by having said so on the command line.
 pub(super) fn own_word(global: &Global, self_approve: &[String], asked: Asked<'_>) -> Result<AnsweredBy, OwnWord> {
-    let typed = match asked.deviation.step() {
-        Some(step) => step.to_string(),
-        None => asked.deviation.kind().to_string(),
+    let typed = match (asked.deviation, asked.deviation.step()) {
+        (_, Some(step)) => step.to_string(),
+        (Deviation::StaleLock { lock }, None) => lock.clone(),
+        (deviation, None) => deviation.kind().to_string(),
     };
     if self_approve.contains(&typed) {
         return Ok(AnsweredBy::CommandLine);

@@ -135,6 +135,7 @@ impl Display {
             }
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
+            | Event::LockRemoved { .. }
             | Event::RunRefused { .. }
             | Event::WatchesArmed { .. }
             | Event::Answered { .. }

@@ -18,7 +18,7 @@ use crate::history::state::{Phase, State, Verdict};
 use crate::id::{Digest, RunId};
 
 /// Where the locks of the machine are.
-const FOLDER: &str = "/var/lib/interlock-locks";
+pub(super) const FOLDER: &str = "/var/lib/interlock-locks";
 /// The longest claim that is read, in bytes.
 const LONGEST: u64 = 8 << 10;
 
@@ -211,7 +211,7 @@ fn make_folder() -> std::io::Result<()> {
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o1777))
 }
 
-fn held_by_a_living_run(name: &str, file: &mut File) -> String {
+pub(super) fn held_by_a_living_run(name: &str, file: &mut File) -> String {
     // Between the lock and the claim lies a moment.
     let mut claim = read_claim(file);
     for _ in 0..50 {
@@ -231,7 +231,7 @@ fn held_by_a_living_run(name: &str, file: &mut File) -> String {
 }
 
 /// What is written in the file, if it is a claim.
-fn read_claim(file: &mut File) -> Option<Claim> {
+pub(super) fn read_claim(file: &mut File) -> Option<Claim> {
     file.seek(SeekFrom::Start(0)).ok()?;
     let mut text = Vec::new();
     file.take(LONGEST).read_to_end(&mut text).ok()?;

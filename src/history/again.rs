@@ -138,6 +138,7 @@ impl State {
             }
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
+            | Event::LockRemoved { .. }
             | Event::RunRefused { .. }
             | Event::RunOpened { .. }
             | Event::ApprovalAccepted(_)
@@ -179,6 +180,7 @@ impl State {
             | Event::StepAccepted { .. }
             | Event::LogCreated { .. }
             | Event::LogRepaired { .. }
+            | Event::LockRemoved { .. }
             | Event::RunRefused { .. }
             | Event::RunOpened { .. }
             | Event::ApprovalAccepted(_)

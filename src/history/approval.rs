@@ -149,6 +149,7 @@ impl State {
             Event::RunOpened { .. } | Event::RunResumed { .. } | Event::ApprovalAccepted(_) => Intake::Open,
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
+            | Event::LockRemoved { .. }
             | Event::RunRefused { .. }
             | Event::WatchesArmed { .. }
             | Event::Answered { .. }

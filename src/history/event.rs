@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::approval::{Approval, PolicyInForce};
 use crate::history::deviation::{Deviation, Override};
-use crate::id::{Digest, Fact, Fingerprint, StepId};
+use crate::id::{Digest, Fact, Fingerprint, RunId, StepId};
 
 /// What a probe says of a fact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -228,6 +228,25 @@ pub enum Event {
         digest: Digest,
         /// The file beside the log that keeps its bytes.
         kept_in: String,
+    },
+    /// A person removed the lock of a run that is gone, so that neither it nor its log can free it. Of no run.
+    LockRemoved {
+        /// The lock's name.
+        lock: String,
+        /// The run whose claim stood in it.
+        claimed_by: RunId,
+        /// The home that this run's log was in.
+        home: String,
+        /// Its runbook.
+        runbook: String,
+        /// Who had started it.
+        user: String,
+        /// How the run was found to be gone.
+        gone: String,
+        /// Why, in the person's words.
+        reason: String,
+        /// The operator permitted it alone: how.
+        self_approved: AnsweredBy,
     },
     /// A run was refused before anything was started.
     RunRefused {

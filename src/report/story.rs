@@ -48,6 +48,19 @@ impl Teller {
                 escape_line(reason)
             )],
             Event::ApprovalAccepted(approval) => vec![approved(approval)],
+            Event::LockRemoved { lock, claimed_by, home, user, gone, reason, .. } => vec![
+                format!(
+                    "! DEVIATION, SELF-APPROVED: the lock `{}` was removed: {}",
+                    escape_line(lock),
+                    escape_line(reason)
+                ),
+                format!(
+                    "      run {claimed_by} by {} in {} held it: {}",
+                    escape_line(user),
+                    escape_line(home),
+                    escape_line(gone)
+                ),
+            ],
             Event::RunRefused { cause, reason, seen, .. } => {
                 let mut lines = vec![format!("refused ({}): {}", cause_in_words(*cause), escape_line(reason))];
                 lines.extend(seen.iter().map(sight_line));

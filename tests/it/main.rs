@@ -28,5 +28,6 @@ mod support;
 mod take_over;
 mod terminal;
 mod tidy;
+mod unlock;
 mod way_back;
 mod worked_example;
