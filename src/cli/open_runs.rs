@@ -440,6 +440,16 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         (Purpose::GoOn, None) => left_over(&procedure, &open.state),
         (Purpose::GoOn | Purpose::TakeBack, _) => Vec::new(),
     };
+    // What was permitted on the operator's own word is no permission any more once a policy is in force.
+    if !in_force.is_empty() {
+        for lapsed in std::mem::take(&mut overrides) {
+            say(&format!(
+                "interlock: note: a policy is in force now, so the plan's own deviation does not count any more ({}); ask for it with \
+                 `interlock override`",
+                lapsed.deviation
+            ));
+        }
+    }
     if let Some(given) = again.overrides {
         let permitted = given.permissions(global, &in_force, &open, &procedure, &home, &who)?;
         if permitted.overrides.iter().any(|given| given.deviation == (Deviation::Abandon {})) {
