@@ -22,9 +22,6 @@ pub struct ToPlan {
     /// Plan a deviation: one attempt of this step may run while this fact does not hold; may be given many times
     #[arg(long, value_name = "STEP=FACT", value_parser = waiver, requires = "output", requires = "reason")]
     waive: Vec<(StepId, Fact)>,
-    /// Plan a deviation: the run may begin outside the change window, or in a freeze
-    #[arg(long, requires = "output", requires = "reason")]
-    outside_window: bool,
     /// Why the plan has these deviations
     #[arg(long, value_name = "TEXT", requires = "output")]
     reason: Option<String>,
@@ -35,10 +32,9 @@ impl ToPlan {
     pub fn of(&self, procedure: &Procedure) -> Result<Vec<Planned>, Failure> {
         let skips = self.skip.iter().map(|step| Deviation::Skip { step: step.clone() });
         let waivers = self.waive.iter().map(|(step, fact)| Deviation::Waive { step: step.clone(), fact: fact.clone() });
-        let window = self.outside_window.then_some(Deviation::OutsideWindow {});
         let reason = self.reason.as_deref().unwrap_or_default();
         let mut planned: Vec<Planned> = Vec::new();
-        for deviation in skips.chain(waivers).chain(window) {
+        for deviation in skips.chain(waivers) {
             possible(procedure, &deviation)?;
             if reason.trim().is_empty() {
                 return Err(Failure::Wrong("--reason is empty; say why the procedure is to be left".to_owned()));
@@ -48,9 +44,7 @@ impl ToPlan {
             }
         }
         if planned.is_empty() && self.reason.is_some() {
-            return Err(Failure::Wrong(
-                "--reason is for a deviation (--skip, --waive, --outside-window), and there is none".to_owned(),
-            ));
+            return Err(Failure::Wrong("--reason is for a deviation (--skip, --waive), and there is none".to_owned()));
         }
         Ok(planned)
     }
@@ -90,8 +84,7 @@ fn unknown(what: &str, written: &str, names: &[&str]) -> Failure {
 /// The operator's word for what stands in a plan, where no policy is in force.
 #[derive(Debug, clap::Args)]
 pub struct Word {
-    /// Permits the plan's deviation of this step on your own word, where there is no terminal and no policy asks for signatures; of the
-    /// whole run: `outside_window`
+    /// Permits the plan's deviation of this step on your own word, where there is no terminal and no policy asks for signatures
     #[arg(long, value_name = "STEP")]
     self_approve: Vec<String>,
 }

@@ -18,6 +18,7 @@ mod plan;
 mod policy;
 mod rerun;
 mod run;
+mod status;
 mod unlock;
 mod waiting;
 
@@ -96,7 +97,7 @@ enum Command {
     Plan(plan::Plan),
     Approve(approve::Approve),
     Run(run::Run),
-    Status(open_runs::Status),
+    Status(status::Status),
     Resume(open_runs::Resume),
     Undo(open_runs::Undo),
     Abandon(open_runs::Abandon),

@@ -1,41 +1,31 @@
-//! `interlock status`, `resume`, `undo` and `abandon`: runs that are not over, and what becomes of them.
+//! `interlock resume`, `undo` and `abandon`: what becomes of runs that are not over.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::audit::{self, Draft, Home, Log};
+use crate::audit::{Draft, Home, Log};
 use crate::cli::deviations::left_over;
-use crate::cli::failure::{Failure, put, say};
-use crate::cli::gate::{may_go_on, not_taken_up};
+use crate::cli::failure::{Failure, say};
+use crate::cli::gate::{Calendar, may_go_on, not_taken_up};
 use crate::cli::in_force::InForce;
 use crate::cli::overrides::{Given, Permitted};
 use crate::cli::rerun::reruns;
 use crate::cli::run::{answer, carry, people};
-use crate::cli::{Format, Global, place};
-use crate::diagnostic::escape::escape_line;
+use crate::cli::status::{OpenRun, find};
+use crate::cli::{Global, place};
 use crate::driver::launch::{Secrets, end_left};
-use crate::driver::locks::{Alive, Claim, LockError, Locks};
-use crate::driver::next::{Next, what_next};
+use crate::driver::locks::{Claim, LockError, Locks};
 use crate::driver::{self, Beginning};
 use crate::exec::containment::Containment;
 use crate::history::clip::clip;
 use crate::history::deviation::{Deviation, Override};
 use crate::history::entry::Who;
 use crate::history::event::{AnsweredBy, Cause, Event};
-use crate::history::state::{Phase, State, StepStatus, Verdict};
-use crate::id::{Digest, Fact, RunId, StepId, SystemName};
+use crate::id::StepId;
 use crate::machine::{Choice, Pace, Purpose, Resumption, Settings};
-use crate::plan::{Plan, Procedure};
-use crate::report::story::{by_whom, cause_in_words};
-
-/// Lists the runs that are not over: who, since when, why they stopped, and what they have left out of service.
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
-  interlock status
-  interlock status --format json | jq -r 'select(.state == \"halted\").run'")]
-pub struct Status {}
+use crate::report::story::by_whom;
 
 /// Goes on with a run that had halted or was killed, by the plan it was started with.
 ///
@@ -141,237 +131,6 @@ fn decision(text: &str) -> Result<(StepId, Choice), String> {
     }
 }
 
-/// A run that is not over, as its log tells it.
-pub(super) struct OpenRun {
-    pub(super) run: RunId,
-    pub(super) runbook: String,
-    plan: Option<Digest>,
-    began: String,
-    last: String,
-    who: Who,
-    pub(super) state: State,
-    why: String,
-    locks: Vec<String>,
-}
-
-/// Every run that is not over, in the order in which they began.
-fn open_runs(home: &Home) -> Result<Vec<OpenRun>, Failure> {
-    let unreadable = |error: audit::ReadError| Failure::Internal(error.to_string());
-    let mut order: Vec<RunId> = Vec::new();
-    let mut runs: BTreeMap<RunId, OpenRun> = BTreeMap::new();
-    let reader = match audit::read(home) {
-        Err(audit::ReadError::NoLog { .. }) => return Ok(Vec::new()),
-        reader => reader.map_err(unreadable)?,
-    };
-    for found in reader {
-        let entry = found.map_err(unreadable)?.recorded.entry;
-        let Some(run) = entry.run.clone() else { continue };
-        let open = runs.entry(run.clone()).or_insert_with(|| {
-            order.push(run.clone());
-            OpenRun {
-                run: run.clone(),
-                runbook: String::new(),
-                plan: None,
-                began: entry.time.clone(),
-                last: String::new(),
-                who: entry.who.clone(),
-                state: State::default(),
-                why: String::new(),
-                locks: Vec::new(),
-            }
-        });
-        open.take(entry)?;
-        if let Phase::Over(Verdict::Completed | Verdict::Undone | Verdict::Abandoned | Verdict::Refused(_)) =
-            open.state.phase
-        {
-            runs.remove(&run);
-            order.retain(|other| *other != run);
-        }
-    }
-    Ok(order.into_iter().filter_map(|run| runs.remove(&run)).collect())
-}
-
-impl OpenRun {
-    /// The digest of its plan.
-    pub(super) fn plan_digest(&self) -> Result<Digest, Failure> {
-        self.plan.clone().ok_or_else(|| Failure::Internal(format!("run {} has no plan", self.run)))
-    }
-
-    fn take(&mut self, entry: crate::history::entry::Entry) -> Result<(), Failure> {
-        let illegal = self.state.apply(&entry.event);
-        illegal.map_err(|illegal| {
-            Failure::Internal(format!("run {}: {illegal}; see `interlock audit verify`", self.run))
-        })?;
-        match &entry.event {
-            Event::RunOpened { runbook, plan, locks, .. } => {
-                self.runbook.clone_from(runbook);
-                self.plan = Some(plan.clone());
-                self.locks.clone_from(locks);
-            }
-            Event::RunHalted { cause, reason, .. } => self.why = format!("{}: {reason}", cause_in_words(*cause)),
-            Event::RunResumed { .. } => self.why.clear(),
-            _ => {}
-        }
-        self.last = entry.time;
-        // Who was refused something has not carried the run out.
-        if !matches!(entry.event, Event::OverrideRefused { .. } | Event::TakeUpRefused { .. }) {
-            self.who = entry.who;
-        }
-        Ok(())
-    }
-
-    /// The step that nobody saw end, if there is one.
-    fn in_doubt(&self) -> Option<&StepId> {
-        let doubtful = |status| matches!(status, StepStatus::Open | StepStatus::InDoubt);
-        let again = self.state.again.as_ref().filter(|again| again.begun()).map(|again| &again.run);
-        if let Some(again) = again.and_then(|run| run.steps.last()).filter(|step| doubtful(step.status)) {
-            return Some(&again.id);
-        }
-        let state = self.state.back.as_deref().unwrap_or(&self.state);
-        state.steps.last().filter(|step| doubtful(step.status)).map(|step| &step.id)
-    }
-
-    /// The plan that the run was opened with, if it still lies beside the log as it was.
-    pub(super) fn procedure(&self, home: &Home) -> Result<Procedure, Failure> {
-        let text = self.plan_text(home)?;
-        let path = home.run(&self.run).join("plan.yaml");
-        let plan = Plan::from_yaml(&text).map_err(|error| Failure::Internal(format!("{}: {error}", path.display())))?;
-        Ok(Procedure::new(plan))
-    }
-
-    /// The bytes of that plan.
-    fn plan_text(&self, home: &Home) -> Result<String, Failure> {
-        let path = home.run(&self.run).join("plan.yaml");
-        let bytes = std::fs::read(&path).map_err(|error| {
-            Failure::Internal(format!("the plan of the run cannot be read: {}: {error}", path.display()))
-        })?;
-        if self.plan.as_ref() != Some(&Digest::of(&bytes)) {
-            return Err(Failure::Internal(format!(
-                "{} is not the plan that the run was opened with: its digest is not the recorded one; nothing is done by it",
-                path.display()
-            )));
-        }
-        String::from_utf8(bytes).map_err(|error| Failure::Internal(error.to_string()))
-    }
-
-    /// The facts that the run's steps have brought about last, each system's latest.
-    fn left(&self, procedure: &Procedure) -> Vec<Fact> {
-        let mut latest: BTreeMap<SystemName, Fact> = BTreeMap::new();
-        for (step, state) in procedure.steps().iter().zip(&self.state.steps) {
-            if state.status == StepStatus::Done {
-                latest.extend(step.ensures.iter().map(|fact| (fact.system.clone(), fact.clone())));
-            }
-        }
-        for undone in self.state.back.iter().flat_map(|back| &back.steps) {
-            let step = procedure.steps().iter().find(|step| step.id == undone.id);
-            if let (StepStatus::Done, Some(undo)) = (undone.status, step.and_then(|step| step.way_back.undo())) {
-                latest.extend(undo.ensures.iter().map(|fact| (fact.system.clone(), fact.clone())));
-            }
-        }
-        latest.into_values().collect()
-    }
-}
-
-impl Status {
-    /// Carries it out.
-    pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
-        let home = place::home(global)?;
-        let runs = open_runs(&home)?;
-        if runs.is_empty() && global.format == Format::Human {
-            put("no open runs\n")?;
-        }
-        for open in &runs {
-            let going_on = matches!(Alive::take(&home.run(&open.run)), Ok(None));
-            let state = match (going_on, open.state.phase) {
-                (true, _) => "running",
-                (false, Phase::Over(_)) => "halted",
-                (false, _) => "died",
-            };
-            let procedure = open.procedure(&home).ok();
-            let left: Vec<String> = procedure
-                .as_ref()
-                .map(|procedure| open.left(procedure).iter().map(Fact::to_string).collect())
-                .unwrap_or_default();
-            let broken: Vec<String> = open.state.broken.iter().map(Fact::to_string).collect();
-            let next = procedure.map(|procedure| what_next(&procedure, &open.state, &open.run));
-            put(&match global.format {
-                Format::Json => format!(
-                    "{}\n",
-                    serde_json::json!({
-                        "run": open.run, "state": state, "doubt": open.in_doubt(), "runbook": open.runbook,
-                        "began": open.began, "last": open.last, "operator": by_whom(&open.who), "why": open.why,
-                        "left": left, "broken": broken, "rerun": next.map(|next| next.rerun).unwrap_or_default(),
-                        "locks": open.locks,
-                    })
-                ),
-                Format::Human => open.in_words(state, &left, &broken, next),
-            })?;
-        }
-        Ok(ExitCode::SUCCESS)
-    }
-}
-
-impl OpenRun {
-    fn in_words(&self, state: &str, left: &[String], broken: &[String], next: Option<Next>) -> String {
-        let run = &self.run;
-        let mut text = format!(
-            "{run}  {state}  {}  by {} on {}, began {}, last entry {}\n",
-            escape_line(&self.runbook),
-            escape_line(&by_whom(&self.who)),
-            escape_line(&self.who.host),
-            escape_line(&self.began),
-            escape_line(&self.last)
-        );
-        if !self.why.is_empty() {
-            text.push_str(&format!("    why: {}\n", escape_line(&self.why)));
-        }
-        if let Some(step) = self.in_doubt() {
-            text.push_str(&format!("    in doubt: step `{step}` was begun, and nobody saw how it ended\n"));
-        }
-        if !left.is_empty() {
-            text.push_str(&format!("    left as it made it: {}\n", escape_line(&left.join(", "))));
-        }
-        if !broken.is_empty() {
-            text.push_str(&format!("    did not hold when last seen: {}\n", escape_line(&broken.join(", "))));
-        }
-        if let Some(next) = next.as_ref().filter(|next| !next.rerun.is_empty()) {
-            let steps: Vec<String> = next.rerun.iter().map(|step| format!("`{step}`")).collect();
-            text.push_str(&format!("    had ensured that, and can be run again: {}\n", steps.join(", ")));
-        }
-        if !self.locks.is_empty() {
-            text.push_str(&format!("    holds the locks: {}\n", escape_line(&self.locks.join(", "))));
-        }
-        if state != "running" {
-            let (resume, undo) = match next {
-                Some(next) => (next.resume, next.undo),
-                None => (format!("interlock resume {run}"), format!("interlock undo {run}")),
-            };
-            text.push_str(&format!("    next: {resume} | {undo} | interlock abandon {run} --reason …\n"));
-        }
-        text
-    }
-}
-
-/// The one open run that is meant, by its id or the beginning of it, and the right to carry it out.
-pub(super) fn find(home: &Home, given: &str) -> Result<(OpenRun, Alive), Failure> {
-    let mut runs = open_runs(home)?;
-    runs.retain(|open| open.run.as_str().starts_with(given));
-    let open = match runs.len() {
-        1 => runs.remove(0),
-        0 => return Err(Failure::Wrong(format!("there is no open run `{given}`; `interlock status` lists them"))),
-        several => return Err(Failure::Wrong(format!("`{given}` fits {several} open runs; give more of the id"))),
-    };
-    let folder = home.run(&open.run);
-    match Alive::take(&folder) {
-        Ok(Some(alive)) => Ok((open, alive)),
-        Ok(None) => {
-            say(&format!("interlock: refused: run {} is going on now, in another process", open.run));
-            Err(Failure::Said(Cause::Locked.exit_code()))
-        }
-        Err(error) => Err(Failure::Internal(format!("{}: {error}", folder.display()))),
-    }
-}
-
 /// Refuses another person than the one before who does not say that they take the run over; gives back why they do.
 fn may_take_over(open: &OpenRun, who: &Who, asked: bool, reason: Option<&str>) -> Result<Option<String>, Failure> {
     let person = |who: &Who| who.login_uid.unwrap_or(who.uid);
@@ -416,15 +175,6 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     let takeover = again.takeover;
     let taken_over = may_take_over(&open, &who, takeover.take_over, takeover.reason.as_deref())?;
     let procedure = open.procedure(&home)?;
-    // Going back is never kept from anybody by a window that is over, or by an approval that is.
-    let mut approvals = Vec::new();
-    if again.purpose == Purpose::GoOn && open.state.back.is_none() {
-        let text = open.plan_text(&home)?;
-        let allowed = may_go_on(&in_force, &operator, &open.state, &procedure.plan, &text, again.approval)?;
-        approvals = allowed.map_err(|reason| {
-            refused(&format!("{reason}\n  `interlock undo {0}` or `interlock abandon {0}` ends this run", open.run))
-        })?;
-    }
     let mut decided = BTreeMap::new();
     for (step, choice) in again.decide {
         if !procedure.steps().iter().any(|other| other.id == *step) {
@@ -450,14 +200,28 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
             ));
         }
     }
+    let mut signed = Vec::new();
     if let Some(given) = again.overrides {
         let permitted = given.permissions(global, &in_force, &open, &procedure, &home, &who)?;
         if permitted.overrides.iter().any(|given| given.deviation == (Deviation::Abandon {})) {
             return Err(Failure::Wrong("a request to give the run up is for `interlock abandon`".to_owned()));
         }
         overrides.extend(permitted.overrides);
-        approvals.extend(permitted.approvals);
+        signed = permitted.approvals;
     }
+    // Going back is never kept from anybody by a window that is over, or by an approval that is.
+    let mut approvals = Vec::new();
+    if again.purpose == Purpose::GoOn && open.state.back.is_none() {
+        let text = open.plan_text(&home)?;
+        let leaves = overrides.iter().any(|given| given.deviation == (Deviation::OutsideWindow {}));
+        let calendar = if leaves { Calendar::Left } else { Calendar::Binds };
+        let plan = &procedure.plan;
+        let allowed = may_go_on(&in_force, &operator, &open.state, plan, &text, again.approval, calendar)?;
+        approvals = allowed.map_err(|reason| {
+            refused(&format!("{reason}\n  `interlock undo {0}` or `interlock abandon {0}` ends this run", open.run))
+        })?;
+    }
+    approvals.extend(signed);
     let people = people(global, again.attest, again.confirm, &procedure)?;
     let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
     let user = by_whom(&who);

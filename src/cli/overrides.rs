@@ -9,7 +9,7 @@ use crate::audit::{Draft, Home, Log};
 use crate::cli::approvals::{Signable, command, keygen, offered, tally};
 use crate::cli::failure::{Failure, say};
 use crate::cli::in_force::InForce;
-use crate::cli::open_runs::{OpenRun, find};
+use crate::cli::status::{OpenRun, find};
 use crate::cli::{Global, bound, place, plan};
 use crate::consent::policy::{Need, Subject};
 use crate::consent::question::{Permission as Policy, Requirement, StepRule};
@@ -130,6 +130,9 @@ impl Override {
                 OverrideRule::Unsaid | OverrideRule::Needs { .. } => Failure::Wrong(why),
             });
         }
+        if in_force.is_empty() && deviation == (Deviation::OutsideWindow {}) {
+            return Err(Failure::Wrong("no policy is in force, so there is no change window to leave".to_owned()));
+        }
         if !in_force.is_empty()
             && let Err(why) = attempt.needed(&deviation)?
         {
@@ -187,8 +190,7 @@ pub struct Given {
     /// Use this request for a deviation, once; may be given many times
     #[arg(long = "override", value_name = "FILE")]
     requests: Vec<PathBuf>,
-    /// Permits the deviation of this step on your own word, where there is no terminal and no policy asks for signatures; of the whole
-    /// run: `outside_window`
+    /// Permits the deviation of this step on your own word, where there is no terminal and no policy asks for signatures
     #[arg(long, value_name = "STEP", requires = "requests")]
     self_approve: Vec<String>,
 }
@@ -365,6 +367,10 @@ impl Attempt<'_> {
     /// # Errors
     /// Inside: why nobody can permit it. Outside: the log cannot be read.
     fn needed(&self, deviation: &Deviation) -> Result<Result<Vec<Requirement>, String>, Failure> {
+        let runbook = &self.procedure.plan.runbook;
+        if *deviation == (Deviation::OutsideWindow {}) && self.in_force.closed(runbook, chrono::Utc::now()).is_none() {
+            return Ok(Err("no change window is closed and nothing is frozen, so nothing has to be left".to_owned()));
+        }
         let operator = match self.in_force.may_operate(self.home)? {
             Ok(operator) => operator,
             Err(why) => return Ok(Err(why)),
@@ -379,7 +385,6 @@ impl Attempt<'_> {
                 Err(_) => return Ok(Err(format!("the runbook names `{of}`, which is no name of a group"))),
             },
         };
-        let runbook = &self.procedure.plan.runbook;
         let subject = Subject { name: &runbook.name, labels: &runbook.labels };
         let policies = self.in_force.policies();
         Ok(match policies.override_needed(deviation.kind(), &rule, subject, &operator) {

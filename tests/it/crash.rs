@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 
-use crate::support::{Ran, Scratch, alive, finish, until};
+use crate::support::{Ran, Scratch, alive, until};
 
 /// Five steps that write down, durably, what they did; with a held fact, facts that are ensured, and a lock.
 const RUNBOOK: &str = "interlock: 1
@@ -42,20 +42,7 @@ pub enum Came {
 
 /// A scratch folder with a log that exists already, and a run killed at the `nth` of these system calls of one thread.
 pub fn killed_at(call: &str, nth: u32, how: &[&str], scratch: &Scratch) -> (Came, Ran) {
-    let program = scratch.command(how);
-    let mut traced = Command::new("strace");
-    traced
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}")])
-        .args(["-e", &format!("inject={call}:signal=SIGKILL:when={nth}")])
-        .arg(program.get_program())
-        .args(program.get_args())
-        .current_dir(scratch.path())
-        .env_remove("INTERLOCK_HOME")
-        .env_remove("INTERLOCK_POLICY")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let ran = finish(traced.spawn().expect("strace is there"));
+    let ran = scratch.with_fault(how, &format!("{call}:signal=SIGKILL:when={nth}"));
     let came = match ran.code {
         0 => Came::Through,
         // The tracer ends as the program did: by a signal.

@@ -1,10 +1,10 @@
 //! Faults in bad moments: the log's disk is full or broken while a run goes back, and a kill while a retry pauses.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::{Ran, Scratch, finish, until};
+use crate::support::{Scratch, until};
 
 /// Steps that write down what they do, durably, and how they are taken back; the last one fails.
 fn runbook(scratch: &Scratch, head: &str, steps: usize) -> String {
@@ -24,24 +24,6 @@ fn whole_book(steps: usize) -> Vec<String> {
     let done = (0..steps).map(|step| format!("s{step}"));
     let undone = (0..steps).rev().map(|step| format!("undo-s{step}"));
     done.chain(["undo-fails".to_owned()]).chain(undone).collect()
-}
-
-/// The program with a fault injected into its system calls.
-fn with_fault(scratch: &Scratch, arguments: &[&str], inject: &str) -> Ran {
-    let program = scratch.command(arguments);
-    let call = inject.split(':').next().unwrap();
-    let mut traced = Command::new("strace");
-    traced
-        .args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &format!("inject={inject}")])
-        .arg(program.get_program())
-        .args(program.get_args())
-        .current_dir(scratch.path())
-        .env_remove("INTERLOCK_HOME")
-        .env_remove("INTERLOCK_POLICY")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    finish(traced.spawn().expect("strace is there"))
 }
 
 /// Each undo that ran was announced on disk before, and nothing is repeated by itself but what was in flight.
@@ -68,7 +50,7 @@ fn p01_a_log_that_breaks_while_going_back_stops_it_and_undo_goes_all_the_way_onc
             assert_eq!(scratch.run(&runbook(&scratch, "", STEPS), &[]).code, 7, "{at}");
             let run = scratch.the_open_run();
             let begun = Instant::now();
-            let ran = with_fault(&scratch, &["undo", &run], &format!("{call}:error={error}:when={nth}+"));
+            let ran = scratch.with_fault(&["undo", &run], &format!("{call}:error={error}:when={nth}+"));
             assert!(begun.elapsed() < Duration::from_secs(8), "{at}: it waits for something that has ended");
             nothing_ran_unannounced(&scratch);
             if ran.code == 0 {

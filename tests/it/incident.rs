@@ -160,7 +160,8 @@ fn p02_the_change_is_refused_while_monit_runs() {
 #[test]
 fn p03_freezes_the_tree_when_monit_comes_back() {
     let _alone = alone();
-    let site = Site::new();
+    // One that starts the database at once may be told of by that.
+    let site = Site::with(&Watching::Tells);
     let child = site.begin_and_wait_for_the_change();
     site.monit.start();
     let ran = finish(child);

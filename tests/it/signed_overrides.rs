@@ -141,3 +141,28 @@ fn p05_under_a_policy_a_run_is_given_up_by_a_signed_request() {
     assert!(case.site.scratch.open_runs().is_empty());
     case.site.verifies();
 }
+
+#[test]
+fn p05_in_a_freeze_a_run_goes_on_by_a_signed_request_and_not_without() {
+    let rules = "overrides: [{deviations: [outside_window], need: all, of: core}]\n";
+    let case = Case::halted(rules);
+    let open = case.ask("request.yaml", &["--outside-window"]);
+    assert_eq!(open.code, 4, "nothing is closed yet: {}", open.stderr);
+    assert!(open.stderr.contains("nothing has to be left"), "{}", open.stderr);
+    let frozen =
+        format!("{rules}freezes: [{{from: 2020-01-01T00:00:00Z, to: 2099-01-01T00:00:00Z, reason: Holidays}}]\n");
+    case.site.policy("policy.yaml", 13, &frozen);
+    case.site.scratch.write("let", "");
+    let ran = case.resume(&[]);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(ran.stderr.contains("Holidays"), "{}", ran.stderr);
+    assert_eq!(case.ask("request.yaml", &["--outside-window"]).code, 0);
+    case.refused(&["--override", "request.yaml"], &["nobody has signed"]);
+    for key in ["bea", "cy"] {
+        case.site.approve("request.yaml", key);
+    }
+    let ran = case.resume(&["--override", "request.yaml"]);
+    assert_eq!(ran.code, 13, "{}", ran.stderr);
+    assert_eq!(case.site.scratch.lines("book"), ["up", "guarded", "last"]);
+    case.site.verifies();
+}

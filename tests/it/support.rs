@@ -66,6 +66,25 @@ impl Scratch {
         finish(self.command(arguments).spawn().unwrap())
     }
 
+    /// The program as the last arguments of another one, such as a tracer.
+    pub fn through(&self, before: &[&str], arguments: &[&str]) -> Ran {
+        let program = self.command(arguments);
+        let mut outer = Command::new(before[0]);
+        outer.args(&before[1..]).arg(program.get_program()).args(program.get_args()).current_dir(self.path());
+        for (name, _) in program.get_envs() {
+            outer.env_remove(name);
+        }
+        outer.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        finish(outer.spawn().unwrap_or_else(|error| panic!("{}: {error}", before[0])))
+    }
+
+    /// The program with a fault injected into its system calls, as strace(1) writes it.
+    pub fn with_fault(&self, arguments: &[&str], inject: &str) -> Ran {
+        let call = inject.split(':').next().unwrap();
+        let (trace, inject) = (format!("trace={call}"), format!("inject={inject}"));
+        self.through(&["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject], arguments)
+    }
+
     /// Writes a runbook and runs it.
     pub fn run(&self, runbook: &str, arguments: &[&str]) -> Ran {
         let path = self.write("runbook.yaml", runbook);

@@ -23,19 +23,7 @@ steps:
 
 /// The program in the session of somebody who logged in as this user and became root.
 fn logged_in(scratch: &Scratch, login: &str, arguments: &[&str]) -> Ran {
-    let program = scratch.command(arguments);
-    let mut shell = Command::new("sh");
-    shell
-        .args(["-eu", "-c", "echo $0 > /proc/self/loginuid; exec \"$@\"", login])
-        .arg(program.get_program())
-        .args(program.get_args())
-        .current_dir(scratch.path())
-        .env_remove("INTERLOCK_HOME")
-        .env_remove("INTERLOCK_POLICY")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    finish(shell.spawn().unwrap())
+    scratch.through(&["sh", "-eu", "-c", "echo $0 > /proc/self/loginuid; exec \"$@\"", login], arguments)
 }
 
 /// A run that amy started, and that halted.
