@@ -17,6 +17,7 @@ use crate::consent::recorded;
 use crate::consent::request::Request;
 use crate::consent::signature::Namespace;
 use crate::consent::sshsig::LONGEST;
+use crate::diagnostic::escape::escape_line;
 use crate::history::approval::{Approval, CountsUnder};
 use crate::id::{Digest, Moment, Person};
 use crate::plan::{Binding, command_line};
@@ -294,7 +295,7 @@ impl Tally {
     /// What is missing, a line for each rule and for each signature that does not count.
     pub fn in_words(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.lacking.iter().map(Lacking::in_words).collect();
-        lines.extend(self.not_counted.iter().map(|(from, why)| format!("{from} is not counted: {why}")));
+        lines.extend(self.not_counted.iter().map(|(from, why)| format!("{} is not counted: {why}", escape_line(from))));
         lines
     }
 

@@ -122,17 +122,24 @@ pub fn how_to_go_on(global: &Global, tally: &Tally, plan: &Path, named: &[PathBu
 
 /// The command that runs a plan, with the options of this one.
 pub fn run_command(global: &Global, plan: &str, named: &[PathBuf]) -> String {
-    let mut words = vec!["interlock".to_owned(), "run".to_owned(), plan.to_owned()];
+    let mut words = vec!["run".to_owned(), plan.to_owned()];
     for path in named {
         words.extend(["--approval".to_owned(), path.display().to_string()]);
     }
+    full_command(global, &words.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// A command of this program as it can be typed, with the home and the policies of this one.
+pub fn full_command(global: &Global, words: &[&str]) -> String {
+    let mut all = vec!["interlock".to_owned()];
+    all.extend(words.iter().map(|word| (*word).to_owned()));
     for path in &global.policy {
-        words.extend(["--policy".to_owned(), path.display().to_string()]);
+        all.extend(["--policy".to_owned(), path.display().to_string()]);
     }
     if let Some(home) = &global.home {
-        words.extend(["--home".to_owned(), home.display().to_string()]);
+        all.extend(["--home".to_owned(), home.display().to_string()]);
     }
-    command(&words.iter().map(String::as_str).collect::<Vec<_>>())
+    command(&all.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// Records why a run that stands is not taken up or given up, says it, and ends with exit 4.
@@ -145,10 +152,11 @@ pub fn not_taken_up(home: &Home, who: &Who, in_force: &InForce, run: &RunId, com
     let recorded = Log::open(home, who.clone())
         .and_then(|mut log| log.append(&[Draft { run: Some(run), event: &event }]).map(|_| ()));
     say(&format!("interlock: refused: {reason}"));
-    match recorded {
-        Ok(()) => Failure::Said(Cause::NotAllowed.exit_code()),
-        Err(error) => Failure::Internal(error.to_string()),
+    // Nothing is begun either way; another user's log is not ours to write.
+    if let Err(error) = recorded {
+        say(&format!("interlock: warning: the refusal could not be recorded: {error}"));
     }
+    Failure::Said(Cause::NotAllowed.exit_code())
 }
 
 /// Whether the change windows and freezes bind.

@@ -27,6 +27,9 @@ use crate::id::StepId;
 use crate::machine::{Choice, Pace, Purpose, Resumption, Settings};
 use crate::report::story::by_whom;
 
+/// How many entries are written at once when a run is given up: four of the longest fit one write.
+const AT_ONCE: usize = 4;
+
 /// Goes on with a run that had halted or was killed, by the plan it was started with.
 ///
 /// Every fact that is held at that point is looked at before anything else. A step that failed is attempted again from its start;
@@ -132,18 +135,17 @@ fn decision(text: &str) -> Result<(StepId, Choice), String> {
 }
 
 /// Refuses another person than the one before who does not say that they take the run over; gives back why they do.
-fn may_take_over(open: &OpenRun, who: &Who, asked: bool, reason: Option<&str>) -> Result<Option<String>, Failure> {
+fn may_take_over(open: &OpenRun, who: &Who, asked: bool, reason: Option<&str>) -> Result<Option<String>, String> {
     let person = |who: &Who| who.login_uid.unwrap_or(who.uid);
     if person(&open.who) == person(who) {
         return Ok(None);
     }
     if !asked {
-        say(&format!(
-            "interlock: refused: run {} was carried out by {}; to take it over say --take-over and why (--reason)",
+        return Err(format!(
+            "run {} was carried out by {}; to take it over say --take-over and why (--reason)",
             open.run,
             by_whom(&open.who)
         ));
-        return Err(Failure::Said(Cause::NotAllowed.exit_code()));
     }
     Ok(Some(clip(reason.unwrap_or("no reason given"), 4096)))
 }
@@ -171,9 +173,10 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         Purpose::TakeBack => "undo",
     };
     let refused = |reason: &str| not_taken_up(&home, &who, &in_force, &open.run, command, reason);
-    let operator = in_force.may_operate(&home)?.map_err(|reason| refused(&reason))?;
+    let _ = in_force.may_operate(&home)?.map_err(|reason| refused(&reason))?;
     let takeover = again.takeover;
-    let taken_over = may_take_over(&open, &who, takeover.take_over, takeover.reason.as_deref())?;
+    let taken_over = may_take_over(&open, &who, takeover.take_over, takeover.reason.as_deref())
+        .map_err(|reason| refused(&reason))?;
     let procedure = open.procedure(&home)?;
     let mut decided = BTreeMap::new();
     for (step, choice) in again.decide {
@@ -186,6 +189,12 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     if let Some(step) = reruns.once_more {
         decided.entry(step).or_insert(Choice::Retry);
     }
+    let people = people(global, again.attest, again.confirm, &procedure)?;
+    let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
+    // A person may have taken an hour to answer: what follows is judged after that, under the policies of now.
+    let in_force = InForce::open(global, &who)?;
+    let refused = |reason: &str| not_taken_up(&home, &who, &in_force, &open.run, command, reason);
+    let operator = in_force.may_operate(&home)?.map_err(|reason| refused(&reason))?;
     let mut overrides = match (again.purpose, &open.state.back) {
         (Purpose::GoOn, None) => left_over(&procedure, &open.state),
         (Purpose::GoOn | Purpose::TakeBack, _) => Vec::new(),
@@ -218,12 +227,10 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         let plan = &procedure.plan;
         let allowed = may_go_on(&in_force, &operator, &open.state, plan, &text, again.approval, calendar)?;
         approvals = allowed.map_err(|reason| {
-            refused(&format!("{reason}\n  `interlock undo {0}` or `interlock abandon {0}` ends this run", open.run))
+            refused(&format!("{reason}\n  `interlock undo {}` takes back what was done", open.run))
         })?;
     }
     approvals.extend(signed);
-    let people = people(global, again.attest, again.confirm, &procedure)?;
-    let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
     let user = by_whom(&who);
     let claim = Claim {
         lock: String::new(),
@@ -315,7 +322,7 @@ impl Abandon {
         let (open, alive) = find(&home, &self.run)?;
         let refused = |reason: &str| not_taken_up(&home, &who, &in_force, &open.run, "abandon", reason);
         let _ = in_force.may_operate(&home)?.map_err(|reason| refused(&reason))?;
-        may_take_over(&open, &who, self.takeover.take_over, Some(&self.reason))?;
+        may_take_over(&open, &who, self.takeover.take_over, Some(&self.reason)).map_err(|reason| refused(&reason))?;
         let permitted = self.permitted(global, &in_force, &open, &home, &who)?;
         if in_force.keep(&home, &open.run).is_err() && !in_force.is_empty() {
             return Err(Failure::Internal("the policies cannot be kept beside the run's plan".to_owned()));
@@ -332,8 +339,11 @@ impl Abandon {
         events.extend(permitted.overrides.into_iter().map(Event::OverrideAccepted));
         let event = Event::RunAbandoned { reason: clip(&self.reason, 8192), in_doubt: open.in_doubt().cloned() };
         events.push(event);
-        log.append(&events.iter().map(|event| Draft { run: Some(&open.run), event }).collect::<Vec<_>>())
-            .map_err(|error| Failure::Internal(error.to_string()))?;
+        // As many at a time as fit one write, however many have signed.
+        for some in events.chunks(AT_ONCE) {
+            log.append(&some.iter().map(|event| Draft { run: Some(&open.run), event }).collect::<Vec<_>>())
+                .map_err(|error| Failure::Internal(error.to_string()))?;
+        }
         drop(alive);
         say(&format!("interlock: abandoned run {0}; review it with: interlock audit show {0}", open.run));
         Ok(ExitCode::SUCCESS)

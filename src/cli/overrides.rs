@@ -2,12 +2,14 @@
 //! once.
 
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::audit::{Draft, Home, Log};
 use crate::cli::approvals::{Signable, command, keygen, offered, tally};
 use crate::cli::failure::{Failure, say};
+use crate::cli::gate::full_command;
 use crate::cli::in_force::InForce;
 use crate::cli::status::{OpenRun, find};
 use crate::cli::{Global, bound, place, plan};
@@ -140,14 +142,13 @@ impl Override {
         }
         drop(alive);
         let made = bound::now();
-        let does = deviation.step().and_then(|id| procedure.steps().iter().find(|step| step.id == *id));
         let request = Request {
             interlock_override: VERSION,
             run: open.run.clone(),
             plan: open.plan_digest()?,
             runbook: open.runbook.clone(),
             labels: procedure.plan.runbook.labels.clone(),
-            step_does: does.map(|step| clip(&action_in_words(&step.action), 8192)),
+            step_does: step_does(&procedure, &deviation),
             deviation,
             reason: clip(&self.reason, 4096),
             asked_by: AskedBy { user: by_whom(&who), person: in_force.person() },
@@ -160,7 +161,7 @@ impl Override {
         };
         let text = request.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
         plan::write_new(&self.output, &text, plan::Existing::by_force(self.force), "request")?;
-        let file = self.output.display();
+        let file = self.output.display().to_string();
         say(&format!(
             "interlock: wrote {file}: {}, until {}; SHA-256 {}",
             request.deviation,
@@ -168,16 +169,23 @@ impl Override {
             Digest::of(text.as_bytes())
         ));
         let next = match request.deviation {
-            Deviation::Abandon {} => format!("interlock abandon {} --override {file} --reason …", request.run),
+            Deviation::Abandon {} => {
+                full_command(global, &["abandon", request.run.as_str(), "--override", &file, "--reason", "WHY"])
+            }
             Deviation::Skip { .. }
             | Deviation::Waive { .. }
             | Deviation::AcceptFailed { .. }
             | Deviation::AcceptInDoubt { .. }
             | Deviation::OutsideWindow {}
-            | Deviation::StaleLock { .. } => format!("interlock resume {} --override {file}", request.run),
+            | Deviation::StaleLock { .. } => {
+                full_command(global, &["resume", request.run.as_str(), "--override", &file])
+            }
         };
         if !in_force.is_empty() {
-            say(&format!("interlock: have it signed by those whom the policy names: interlock approve {file}"));
+            say(&format!(
+                "interlock: have it signed by those whom the policy names: {}",
+                command(&["interlock", "approve", &file])
+            ));
         }
         say(&format!("interlock: use it with: {next}"));
         Ok(ExitCode::SUCCESS)
@@ -250,8 +258,8 @@ impl Given {
             }
             let mut permission = Permission {
                 deviation: request.deviation.clone(),
-                reason: request.reason.clone(),
-                asked_by: request.asked_by.user.clone(),
+                reason: clip(&request.reason, 4096),
+                asked_by: clip(&request.asked_by.user, 1024),
                 request: Some(digest.clone()),
                 self_approved: None,
                 approved_by: Vec::new(),
@@ -260,7 +268,13 @@ impl Given {
                 let asked =
                     Asked { deviation: &request.deviation, by: &request.asked_by.user, reason: &request.reason };
                 match own_word(global, &self.self_approve, asked) {
-                    Ok(by) => permission.self_approved = Some(by),
+                    // An hour may have passed while it was asked.
+                    Ok(by) => match attempt.is_allowed(&request, &digest) {
+                        Ok(()) => permission.self_approved = Some(by),
+                        Err(why) => {
+                            return Err(attempt.refused(request.deviation, &request.reason, Some(digest), why)?);
+                        }
+                    },
                     Err(OwnWord::Declined(why)) => {
                         return Err(attempt.refused(request.deviation, &request.reason, Some(digest), why)?);
                     }
@@ -350,14 +364,24 @@ impl Attempt<'_> {
         if self.open.state.overrides.requests.contains(digest) {
             return Err("this request was used already, and each is used once; ask again".to_owned());
         }
+        let runbook = &self.procedure.plan.runbook;
+        // Who signs goes by these, so they must be those of the run.
+        let described = (&request.runbook, &request.labels, &request.step_does);
+        if described != (&runbook.name, &runbook.labels, &step_does(self.procedure, &request.deviation)) {
+            return Err("what the request says of the runbook or the step is not so; ask again".to_owned());
+        }
         is_possible(self.procedure, &self.open.state, &request.deviation)?;
         if request.policies != self.in_force.marks() {
             return Err("the request was made under other policies than are in force now; ask again".to_owned());
         }
         match rule_of(self.procedure, &request.deviation) {
-            OverrideRule::Needs { of, .. } if self.in_force.is_empty() => Err(format!(
-                "the runbook asks for signatures of the group `{of}`, and no policy is in force that says who that is"
-            )),
+            OverrideRule::Needs { of, .. }
+                if self.in_force.is_empty() && request.deviation.kind() != DeviationKind::Abandon =>
+            {
+                Err(format!(
+                    "the runbook asks for signatures of the group `{of}`, and no policy is in force that says who that is"
+                ))
+            }
             OverrideRule::Unsaid | OverrideRule::Never | OverrideRule::Needs { .. } => Ok(()),
         }
     }
@@ -410,8 +434,12 @@ impl Attempt<'_> {
         if !tally.is_met() {
             let mut lines = vec!["signatures over the request are missing".to_owned()];
             lines.extend(tally.in_words());
-            let file = path.display().to_string();
-            lines.push(format!("each of them signs with `{}`", command(&["interlock", "approve", &file])));
+            if tally.lacking.iter().any(|lacking| lacking.stale.is_some()) {
+                lines.push("ask again with `interlock override`, and have that signed".to_owned());
+            } else {
+                let file = path.display().to_string();
+                lines.push(format!("each of them signs with `{}`", command(&["interlock", "approve", &file])));
+            }
             return Ok(Err(lines.join("\n  ")));
         }
         let persons = tally.signed().into_iter().map(ToString::to_string).collect();
@@ -441,6 +469,12 @@ impl Attempt<'_> {
     }
 }
 
+/// What the step would do that a deviation is about, for people.
+fn step_does(procedure: &Procedure, deviation: &Deviation) -> Option<String> {
+    let step = deviation.step().and_then(|id| procedure.steps().iter().find(|step| step.id == *id))?;
+    Some(clip(&action_in_words(&step.action), 8192))
+}
+
 fn record(home: &Home, who: &Who, run: &RunId, event: &Event) -> Result<(), Failure> {
     let mut log = Log::open(home, who.clone()).map_err(|error| Failure::Internal(error.to_string()))?;
     log.append(&[Draft { run: Some(run), event }]).map_err(|error| Failure::Internal(error.to_string()))?;
@@ -449,7 +483,9 @@ fn record(home: &Home, who: &Who, run: &RunId, event: &Event) -> Result<(), Fail
 
 fn read(path: &Path) -> Result<String, Failure> {
     let wrong = |why: String| Failure::Wrong(format!("{}: {why}", path.display()));
-    let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
+    // Nothing that only looks like a file may hold up the run.
+    let opened = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let file = opened.map_err(|error| wrong(error.to_string()))?;
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return Err(wrong("it is not a regular file".to_owned()));
     }

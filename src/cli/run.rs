@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::audit::{self, Home, Log};
 use crate::cli::approvals::{Signable, command};
-use crate::cli::bound::{Verdict as Fits, Window, bind, judge};
+use crate::cli::bound::{Verdict as Fits, Window, bind, judge, now};
 use crate::cli::deviations::{NotPermitted, Word};
 use crate::cli::failure::{Failure, say};
 use crate::cli::gate::{self, Attempt};
@@ -137,20 +137,28 @@ impl Run {
             needed
         };
         let place = Place { global, home: &home, who: &who, in_force: &in_force };
-        let (sole, approvals) = self.may_open(&place, &mut attempt, &procedure.plan, &written, &needed, &programs)?;
-        let (digest, bytes) = (attempt.plan.clone(), written.bytes);
         if !in_force.is_empty() && !procedure.plan.deviations.is_empty() {
             return Err(attempt.not_allowed(
                 "the plan has deviations, and under a policy each needs the signatures of an override rule, which are not taken over plans \
                  yet; make the plan without them, and ask for each with `interlock override` when the run has halted",
             ));
         }
+        let sole = self.may_open(&place, &mut attempt, &procedure.plan, &written, &programs)?;
+        self.approved(&place, &mut attempt, &written, &needed)?;
         let overrides = match self.word.permissions(global, &procedure, &user) {
             Ok(given) => given,
             Err(NotPermitted::Refused(cause, why)) => return Err(attempt.refuse(cause, &why)),
             Err(NotPermitted::Failed(failure)) => return Err(failure),
         };
         let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
+        // A person may have taken an hour to answer, so what depends on the time, and on files that others keep, is judged again.
+        let in_force = InForce::open(global, &who)?;
+        attempt.policies = in_force.recorded();
+        let needed = gate::ask(&in_force, &home, &procedure.plan.runbook)?;
+        let needed = needed.map_err(|reason| attempt.not_allowed(&reason))?;
+        let place = Place { global, home: &home, who: &who, in_force: &in_force };
+        let approvals = self.approved(&place, &mut attempt, &written, &needed)?;
+        let (digest, bytes) = (attempt.plan.clone(), written.bytes);
         let names = procedure.plan.runbook.locks.clone();
         let claim =
             Claim { lock: String::new(), run: id.clone(), home: home.path().to_owned(), runbook, user: user.clone() };
@@ -196,29 +204,47 @@ impl Run {
         code
     }
 
-    /// A plan that is bound may be opened if it fits here and now, and those have signed it who must.
+    /// A plan that is bound may be opened if it fits here and now, was not run before, and executes what it says.
     fn may_open(
         &self,
         place: &Place<'_>,
         attempt: &mut Attempt<'_>,
         plan: &Plan,
         written: &Written,
-        needed: &[Requirement],
         programs: &Programs,
-    ) -> Result<(Option<Sole>, Vec<Approval>), Failure> {
-        let Place { global, home, who, in_force } = *place;
-        let Some(binding) = &written.binding else { return Ok((None, Vec::new())) };
-        let sole = match judge(plan, binding, &attempt.plan, home, who, programs)? {
-            Fits::Open(claim) => Some(claim),
-            Fits::Refused(reason) => return Err(attempt.not_allowed(&reason)),
+    ) -> Result<Option<Sole>, Failure> {
+        let Some(binding) = &written.binding else { return Ok(None) };
+        match judge(plan, binding, &attempt.plan, place.home, place.who, programs)? {
+            Fits::Open(claim) => Ok(Some(claim)),
+            Fits::Refused(reason) => Err(attempt.not_allowed(&reason)),
+        }
+    }
+
+    /// And if its window is open, it was made under the policies in force, and those have signed it who must.
+    fn approved(
+        &self,
+        place: &Place<'_>,
+        attempt: &mut Attempt<'_>,
+        written: &Written,
+        needed: &[Requirement],
+    ) -> Result<Vec<Approval>, Failure> {
+        let Place { global, in_force, .. } = *place;
+        let Some(binding) = &written.binding else {
+            // Without a plan that could be signed; it is asked again, since the rules may be others by now.
+            return match needed {
+                [] => Ok(Vec::new()),
+                [first, ..] => Err(attempt.not_allowed(&format!("approvals are asked for by now: {}", first.rule))),
+            };
         };
+        if let Err(reason) = binding.is_open_at(&now()) {
+            return Err(attempt.not_allowed(&reason));
+        }
         if let Some(reason) = in_force.differ_from(binding) {
             return Err(attempt.not_allowed(&reason));
         }
         let signable = Signable::plan(&written.bytes, binding);
-        let approvals = gate::approved(global, in_force, needed, &signable, &written.path, &self.approval)?
-            .map_err(|reason| attempt.not_allowed(&reason))?;
-        Ok((sole, approvals))
+        gate::approved(global, in_force, needed, &signable, &written.path, &self.approval)?
+            .map_err(|reason| attempt.not_allowed(&reason))
     }
 
     /// A runbook that needs approvals is written down as a plan, and at a terminal the signatures are waited for.

@@ -23,6 +23,9 @@ use crate::report::story::{by_whom, cause_in_words};
   interlock status --format json | jq -r 'select(.state == \"halted\").run'")]
 pub struct Status {}
 
+/// How many characters of a run's id have to be given: none would fit the only one there is.
+const FEWEST: usize = 8;
+
 /// A run that is not over, as its log tells it.
 pub(super) struct OpenRun {
     pub(super) run: RunId,
@@ -236,6 +239,11 @@ impl OpenRun {
 
 /// The one open run that is meant, by its id or the beginning of it, and the right to carry it out.
 pub(super) fn find(home: &Home, given: &str) -> Result<(OpenRun, Alive), Failure> {
+    if given.len() < FEWEST {
+        return Err(Failure::Wrong(format!(
+            "`{given}` is too short for a run's id; give {FEWEST} characters of it at least"
+        )));
+    }
     let mut runs = open_runs(home)?;
     runs.retain(|open| open.run.as_str().starts_with(given));
     let open = match runs.len() {

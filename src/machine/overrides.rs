@@ -34,6 +34,9 @@ pub fn is_possible(forward: &Procedure, state: &State, deviation: &Deviation) ->
             None => "the runbook says `override: never`: nobody can permit it".to_owned(),
         });
     }
+    if deviation.kind() == DeviationKind::StaleLock {
+        return Err("a lock is no part of a run's procedure; see `interlock unlock`".to_owned());
+    }
     let Some(step) = deviation.step() else { return Ok(()) };
     let Some(at) = forward.steps().iter().position(|other| other.id == *step) else {
         return Err(format!("the run has no step `{step}`"));

@@ -166,3 +166,21 @@ fn p05_in_a_freeze_a_run_goes_on_by_a_signed_request_and_not_without() {
     assert_eq!(case.site.scratch.lines("book"), ["up", "guarded", "last"]);
     case.site.verifies();
 }
+
+#[test]
+fn p05_what_a_request_says_of_the_run_to_those_who_sign_it_must_be_so() {
+    let case = Case::halted("");
+    assert_eq!(case.ask("request.yaml", &["--accept", "fail"]).code, 4, "no rule allows it under this policy");
+    let case = Case::halted(RULES);
+    assert_eq!(case.ask("request.yaml", &["--accept", "fail"]).code, 0);
+    let text = case.site.scratch.read("request.yaml");
+    for (from, to) in [("runbook: change\n", "runbook: harmless\n"), ("env: production\n", "env: test\n")] {
+        let forged = text.replace(from, to);
+        assert_ne!(forged, text);
+        case.site.scratch.write("forged.yaml", &forged);
+        for key in ["bea", "cy"] {
+            case.site.sign("forged.yaml", REQUEST, key, &format!("forged.yaml.{key}.sig"));
+        }
+        case.refused(&["--override", "forged.yaml"], &["is not so"]);
+    }
+}
