@@ -52,6 +52,8 @@ const END_BOUND: Duration = Duration::from_secs(10);
 const FEW: usize = 4;
 /// How much of a step's output is shown in each [`SHOWN_EVERY`], in bytes; nobody can read more.
 const SHOWN_BYTES: usize = 256 << 10;
+/// As how many bytes each piece counts besides its own, so that many small ones do not keep the loop.
+const SHOWN_EACH: usize = 256;
 /// The period for [`SHOWN_BYTES`].
 const SHOWN_EVERY: Duration = Duration::from_millis(250);
 
@@ -158,6 +160,8 @@ struct Driver {
     preparing: Option<(usize, Option<String>)>,
     prepared: Option<Result<Option<launch::Prepared>, String>>,
     running: Option<Running>,
+    /// Whether the open step was to start and was not, because a held fact broke; its end is still to come.
+    withheld: bool,
     /// When the open step has taken its whole time.
     time_is_up: Option<Instant>,
     question: Option<Standing>,
@@ -240,6 +244,7 @@ pub fn carry_out(
         preparing: None,
         prepared: None,
         running: None,
+        withheld: false,
         time_is_up: None,
         question: None,
         questions: 0,
@@ -253,6 +258,11 @@ pub fn carry_out(
     let outcome = driver.go(input);
     driver.display.flush();
     outcome
+}
+
+/// These events of a run, to be recorded.
+fn drafts<'a>(run: &'a RunId, events: &'a [Event]) -> Vec<Draft<'a>> {
+    events.iter().map(|event| Draft { run: Some(run), event }).collect()
 }
 
 /// Takes signals into the loop.
@@ -349,6 +359,12 @@ impl Driver {
             self.tell();
             return Ok(None);
         }
+        if time_is_up.is_some_and(|deadline| deadline <= Instant::now()) {
+            // Nor does a time-out wait, whatever a step writes meanwhile.
+            self.time_is_up = None;
+            self.handle(Input::TimeIsUp)?;
+            return Ok(None);
+        }
         let until = [time_is_up, gather].into_iter().flatten().min();
         let message = match until {
             Some(until) => self.inbox.recv_timeout(until.saturating_duration_since(Instant::now())),
@@ -359,10 +375,6 @@ impl Driver {
             Err(RecvTimeoutError::Timeout) => {
                 self.sync()?;
                 self.tell();
-                if time_is_up.is_some_and(|deadline| deadline <= Instant::now()) {
-                    self.time_is_up = None;
-                    self.handle(Input::TimeIsUp)?;
-                }
                 Ok(None)
             }
             Err(RecvTimeoutError::Disconnected) => {
@@ -412,28 +424,24 @@ impl Driver {
 
     /// Makes everything recorded so far durable. [`Driver::tell`] shows it.
     fn sync(&mut self) -> Result<(), LogError> {
-        if self.pending.is_empty() {
-            return Ok(());
-        }
-        let drafts: Vec<Draft<'_>> =
-            self.pending.iter().map(|event| Draft { run: Some(&self.run.id), event }).collect();
         let closing = matches!(self.state.phase, Phase::Over(_));
-        let recorded = if closing { self.log.append_closing(&drafts) } else { self.log.append(&drafts) };
-        let recorded = match recorded {
-            // Hundreds of signatures do not fit one write; a few entries always do.
-            Err(LogError::TooLong { .. }) if !closing && drafts.len() > FEW => {
-                let parts: Result<Vec<_>, _> = drafts.chunks(FEW).map(|few| self.log.append(few)).collect();
-                parts.map(|parts| parts.concat())
+        let mut most = self.pending.len();
+        while !self.pending.is_empty() {
+            let count = self.pending.len().min(most);
+            let drafts = drafts(&self.run.id, &self.pending[..count]);
+            let recorded = if closing { self.log.append_closing(&drafts) } else { self.log.append(&drafts) };
+            match recorded {
+                Ok(recorded) => {
+                    self.pending.drain(..count);
+                    self.untold.extend(recorded);
+                }
+                // Hundreds of signatures do not fit one write; a few entries always do.
+                Err(LogError::TooLong { .. }) if count > FEW => most = FEW,
+                Err(LogError::NoRoom { .. }) => self.close_without_room()?,
+                Err(error) => return Err(error),
             }
-            recorded => recorded,
-        };
-        let recorded = match recorded {
-            Err(LogError::NoRoom { .. }) => return self.close_without_room(),
-            recorded => recorded?,
-        };
-        self.pending.clear();
+        }
         self.pending_since = None;
-        self.untold.extend(recorded);
         Ok(())
     }
 
@@ -457,20 +465,14 @@ impl Driver {
             )
         };
         let happened = self.pending.iter().position(begins).unwrap_or(self.pending.len());
-        if happened > 0 {
-            let drafts: Vec<Draft<'_>> =
-                self.pending[..happened].iter().map(|event| Draft { run: Some(&self.run.id), event }).collect();
-            let recorded = self.log.append_closing(&drafts)?;
-            self.pending.drain(..happened);
-            self.untold.extend(recorded);
+        for (from, closing) in [(happened, true), (self.pending.len() - happened, false)] {
+            if from > 0 {
+                let drafts = drafts(&self.run.id, &self.pending[..from]);
+                let recorded = if closing { self.log.append_closing(&drafts)? } else { self.log.append(&drafts)? };
+                self.pending.drain(..from);
+                self.untold.extend(recorded);
+            }
         }
-        let drafts: Vec<Draft<'_>> =
-            self.pending.iter().map(|event| Draft { run: Some(&self.run.id), event }).collect();
-        if !drafts.is_empty() {
-            self.log.append(&drafts)?;
-        }
-        self.pending.clear();
-        self.pending_since = None;
         Ok(())
     }
 
@@ -501,13 +503,15 @@ impl Driver {
 
     fn end_step(&mut self, ending: &Ending, grace: Option<Duration>) {
         let (Some(running), Some(control)) = (&mut self.running, self.guard.running()) else {
-            // The start was withheld: there is nothing to end, so this is its end.
-            self.post(Input::Ended {
-                ending: ending.clone(),
-                took: Duration::ZERO,
-                output: None,
-                leftovers: Vec::new(),
-            });
+            // The start was withheld: there is nothing to end, so this is its end, once.
+            if std::mem::take(&mut self.withheld) {
+                self.post(Input::Ended {
+                    ending: ending.clone(),
+                    took: Duration::ZERO,
+                    output: None,
+                    leftovers: Vec::new(),
+                });
+            }
             return;
         };
         running.told = Some(ending.clone());
@@ -670,7 +674,10 @@ impl Driver {
         let started = self.guard.start(|| prepared.start(containment, &name, &folder, masks, ends));
         match started {
             // A held fact broke just now; its message is in the inbox and ends the step, which has not begun.
-            None => {}
+            None => {
+                self.withheld = true;
+                self.time_is_up = Instant::now().checked_add(timeout);
+            }
             Some(Ok(())) => {
                 self.time_is_up = Instant::now().checked_add(timeout);
                 self.running = Some(Running { told: None });
@@ -694,11 +701,12 @@ impl Driver {
             if since.elapsed() > SHOWN_EVERY {
                 (since, shown) = (Instant::now(), 0);
             }
-            if shown + bytes.len() > SHOWN_BYTES {
+            let cost = bytes.len() + SHOWN_EACH;
+            if shown + cost > SHOWN_BYTES {
                 unshown.fetch_add(bytes.len(), Ordering::Relaxed);
                 return;
             }
-            shown += bytes.len();
+            shown += cost;
             // The loop may be gone already.
             let _ = sender.send(Message::Output(bytes.to_vec()));
         })

@@ -43,14 +43,16 @@ impl Driver {
             };
             let words = given.get(step).cloned().unwrap_or_default();
             let number = self.stand(None);
-            let answer = Input::Answered(Reply { step: step.clone(), question, words, by: AnsweredBy::CommandLine });
+            let (step, ask, by) = (step.clone(), ask.to_owned(), AnsweredBy::CommandLine);
+            let answer = Input::Answered(Reply { step, question, ask, words, by });
             self.sender.send(Message::Answer(number, answer)).expect("the driver holds the other end of its own inbox");
             return;
         }
+        let hint = what_to_type(question, expect.as_deref());
         let is_clear = move |words: &str| judge(question, expect.as_deref(), words) != Judgement::Unclear;
-        let step = step.clone();
-        let answered = move |words, by| Input::Answered(Reply { step, question, words, by });
-        self.ask_at_the_terminal(ask, what_to_type(question), is_clear, answered);
+        let (step, shown) = (step.clone(), ask.to_owned());
+        let answered = move |words, by| Input::Answered(Reply { step, question, ask: shown, words, by });
+        self.ask_at_the_terminal(ask, &hint, is_clear, answered);
     }
 
     /// Asks the person who interrupted the running step what is to become of it.

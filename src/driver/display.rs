@@ -129,7 +129,9 @@ impl Display {
             Event::StepIntended { step, .. } => self.screen.status(Some(format!("{step} is running"))),
             Event::StepEnded { step, .. } => self.screen.status(Some(format!("looking at what {step} ensures"))),
             // The step goes on while a person is asked about it.
-            Event::SignalReceived { heed: Heed::Asks, .. } | Event::StopDecided { .. } => {}
+            Event::SignalReceived { heed: Heed::Asks, .. }
+            | Event::StopDecided { .. }
+            | Event::WaivedFactSeen { .. } => {}
             Event::ApprovalAccepted(_) | Event::RunOpened { .. } => {
                 self.screen.status(Some("looking at the facts".to_owned()))
             }
@@ -145,7 +147,6 @@ impl Display {
             | Event::TakeUpRefused { .. }
             | Event::StepSkipped { .. }
             | Event::StepAccepted { .. }
-            | Event::WaivedFactSeen { .. }
             | Event::StepNotApplicable { .. }
             | Event::StepRetried { .. }
             | Event::RerunBegan { .. }

@@ -66,25 +66,30 @@ impl Facts {
         }
     }
 
-    /// Looks at a fact with its watch armed, and holds it from the beginning of that look on if it was seen to hold.
-    pub fn establish(&self, fact: &Fact) -> Sight {
+    /// Looks at a fact with its watch armed, and holds it from the beginning of that look on if it was seen to hold. `begin` is given
+    /// what begins the hold, and calls it only if that is still wanted.
+    pub fn establish(&self, fact: &Fact, begin: impl Fn(&dyn Fn())) -> Sight {
         self.arm(fact);
         let Some(watches) = &self.watches else { return look_once(&self.procedure, fact, Side::Before, &self.view) };
         let sight = watches.look(fact, Side::Before);
         if sight.verdict == Verdict::Holds {
-            self.held().insert(fact.clone());
-            watches.hold(fact);
+            begin(&|| {
+                self.held().insert(fact.clone());
+                watches.hold(fact);
+            });
         }
         sight
     }
 
-    /// Looks at a fact with its watch armed, and watches it from then on, whatever was seen: it is waived.
-    pub fn observe(&self, fact: &Fact) -> Sight {
+    /// Looks at a fact with its watch armed, and watches it from then on, whatever was seen: it is waived. `begin` as above.
+    pub fn observe(&self, fact: &Fact, begin: impl Fn(&dyn Fn())) -> Sight {
         self.arm(fact);
         let Some(watches) = &self.watches else { return look_once(&self.procedure, fact, Side::Before, &self.view) };
         let sight = watches.look(fact, Side::Before);
-        self.held().insert(fact.clone());
-        watches.hold(fact);
+        begin(&|| {
+            self.held().insert(fact.clone());
+            watches.hold(fact);
+        });
         sight
     }
 

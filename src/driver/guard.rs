@@ -99,7 +99,7 @@ impl Guard {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A thread that panicked while it held the lock left nothing half-done in it: each change is one assignment.
+        // A thread that panicked while it held the lock left nothing in it that would let a step run on: what is half-done stops more, not less.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

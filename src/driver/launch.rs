@@ -19,7 +19,7 @@ use crate::history::state::{State, StepStatus};
 use crate::id::{Digest, RunId, StepId};
 use crate::machine::People;
 use crate::plan::{Plan, Procedure};
-use crate::runbook::model::{Action, Leftovers, SecretSource, Setting, Text};
+use crate::runbook::model::{Action, Leftovers, SecretSource, Text};
 use crate::runbook::template::render_secret;
 use crate::terminal::prompt;
 
@@ -82,7 +82,7 @@ impl Secrets {
 
     /// The commands that must still run before a step with secrets can start: name and command.
     pub fn commands_for(&self, action: &Action) -> Vec<(String, Vec<String>)> {
-        let uses_secrets = setting_of(action).is_some_and(|setting| {
+        let uses_secrets = action.setting().is_some_and(|setting| {
             setting.env.values().chain(&setting.stdin).any(|text| matches!(text, Text::Secret(_)))
         });
         if uses_secrets {
@@ -170,14 +170,6 @@ pub struct Prepared {
     /// What the kernel executes for a script, which it finds by its path.
     interpreter: Option<program::Program>,
     leftovers: Leftovers,
-}
-
-fn setting_of(action: &Action) -> Option<&Setting> {
-    match action {
-        Action::Run(run) => Some(&run.setting),
-        Action::Script(script) => Some(&script.setting),
-        Action::Wait | Action::Manual(_) => None,
-    }
 }
 
 /// Puts the program of a step and its surroundings together; none for a step without a program.

@@ -3,9 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::driver::facts::{Facts, Pauses};
@@ -78,47 +77,66 @@ pub enum Looked {
 pub struct Looker {
     jobs: Sender<(u64, Job)>,
     /// The number of the newest job that counts; what came of an older one is dropped.
-    counts: Arc<AtomicU64>,
+    counts: Newest,
+}
+
+/// The number of the newest job that counts. While it is looked at nobody changes it.
+#[derive(Clone, Default)]
+struct Newest(Arc<Mutex<u64>>);
+
+impl Newest {
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        // A thread that panicked while it held the lock left nothing half-done in it: each change is one assignment.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a new one, and gives it.
+    fn next(&self) -> u64 {
+        let mut newest = self.lock();
+        *newest += 1;
+        *newest
+    }
 }
 
 impl Looker {
     /// Starts it; each result is handed to `tell`.
     pub fn new(facts: Arc<Facts>, programs: Arc<Programs>, tell: impl Fn(u64, Looked) + Send + 'static) -> Self {
         let (jobs, inbox) = channel();
-        let counts = Arc::new(AtomicU64::new(0));
-        let newest = Arc::clone(&counts);
+        let counts = Newest::default();
+        let newest = counts.clone();
         std::thread::spawn(move || work(&facts, &programs, &inbox, &newest, tell));
         Self { jobs, counts }
     }
 
     /// Hands it a job, and gives the number that its result will have.
     pub fn look(&self, job: Job) -> u64 {
-        let number = self.counts.fetch_add(1, Ordering::AcqRel) + 1;
+        let number = self.counts.next();
         // The thread ends only when this sender is dropped.
         let _ = self.jobs.send((number, job));
         number
     }
 
-    /// Gives up whatever it does: no result of it counts any more.
+    /// Gives up whatever it does: no result of it counts any more, and no hold begins by it when this has returned.
     pub fn withdraw(&self) {
-        self.counts.fetch_add(1, Ordering::AcqRel);
+        self.counts.next();
     }
 
     /// Whether a result with this number still counts.
     pub fn counts(&self, number: u64) -> bool {
-        self.counts.load(Ordering::Acquire) == number
+        *self.counts.lock() == number
     }
 }
 
-fn work(
-    facts: &Facts,
-    programs: &Programs,
-    inbox: &Receiver<(u64, Job)>,
-    newest: &AtomicU64,
-    tell: impl Fn(u64, Looked),
-) {
+fn work(facts: &Facts, programs: &Programs, inbox: &Receiver<(u64, Job)>, newest: &Newest, tell: impl Fn(u64, Looked)) {
     while let Ok((number, job)) = inbox.recv() {
-        let withdrawn = || newest.load(Ordering::Acquire) != number;
+        let withdrawn = || *newest.lock() != number;
+        // What was given up meanwhile must not be held by it: it would stop what is done instead.
+        let hold_if_counts = |hold: &dyn Fn()| {
+            let newest = newest.lock();
+            if *newest == number {
+                hold();
+            }
+        };
         if withdrawn() {
             continue;
         }
@@ -128,9 +146,9 @@ fn work(
                 let program = program.map(|wanted| wanted.find(programs).map(Box::new));
                 let look = |fact: &Fact| {
                     if observe.contains(fact) {
-                        facts.observe(fact)
+                        facts.observe(fact, hold_if_counts)
                     } else if hold.contains(fact) {
-                        facts.establish(fact)
+                        facts.establish(fact, hold_if_counts)
                     } else {
                         facts.look(fact, Side::Before)
                     }
@@ -151,7 +169,7 @@ fn work(
                 tell(number, Looked::Rested);
             }
             Job::Await { facts: awaited, hold, within, replaces } => {
-                let ensures = wait_for(facts, &awaited, &hold, within, &withdrawn);
+                let ensures = wait_for(facts, &awaited, &hold, within, &withdrawn, &hold_if_counts);
                 let mut replaced = BTreeMap::new();
                 if ensures.iter().all(|sight| sight.verdict == Verdict::Holds) {
                     let now = |path: &PathBuf| (path.display().to_string(), fingerprint(path, programs));
@@ -169,6 +187,7 @@ fn wait_for(
     hold: &[Fact],
     within: Duration,
     withdrawn: &impl Fn() -> bool,
+    hold_if_counts: &impl Fn(&dyn Fn()),
 ) -> Vec<Sight> {
     let until = Instant::now() + within;
     let mut pauses = Pauses::new();
@@ -181,7 +200,7 @@ fn wait_for(
         if sights.iter().all(|sight| sight.verdict == Verdict::Holds) {
             // Only now, when all of them hold, do the holds begin.
             for sight in sights.iter_mut().filter(|sight| hold.contains(&sight.fact)) {
-                *sight = facts.establish(&sight.fact);
+                *sight = facts.establish(&sight.fact, hold_if_counts);
             }
             return sights;
         }

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use crate::history::deviation::{Deviation, DeviationKind, Override};
-use crate::history::event::Event;
-use crate::history::state::{IllegalEvent, Phase, State, StepStatus, Stopping, refuse};
+use crate::history::event::{Event, Sight};
+use crate::history::state::{IllegalEvent, Phase, State, StepStatus, Stopping, refuse, seen_to_hold};
 use crate::id::{Digest, Fact, StepId};
 
 /// The overrides of a run.
@@ -86,7 +86,11 @@ impl Overrides {
             return refuse("an override was accepted a second time");
         }
         self.open.push(granted);
-        if given.request.is_none() && !self.planned.iter().any(|planned| planned.deviation == given.deviation) {
+        let can_be_planned = matches!(given.deviation.kind(), DeviationKind::Skip | DeviationKind::Waive);
+        if given.request.is_none()
+            && can_be_planned
+            && !self.planned.iter().any(|planned| planned.deviation == given.deviation)
+        {
             self.planned.push(given.clone());
         }
         match given.deviation.kind() {
@@ -117,6 +121,23 @@ impl Overrides {
     pub(super) fn lapse(&mut self) {
         self.open.clear();
         self.waived.clear();
+    }
+
+    /// A step passes because it is already so: what does not hold of what was seen had to be waived, and the waivers are used.
+    pub(super) fn pass(&mut self, step: &StepId, seen: &[Sight]) -> Result<(), IllegalEvent> {
+        let missing: Vec<Fact> =
+            seen.iter().filter(|sight| !seen_to_hold(sight)).map(|sight| sight.fact.clone()).collect();
+        self.may_begin(step, &missing)?;
+        // Whatever was waived for it was only watched.
+        let anew = !self.waivers_for(step).is_empty();
+        for fact in &missing {
+            let used = self.use_up(&Deviation::Waive { step: step.clone(), fact: fact.clone() });
+            used.expect("it was asked whether it may begin");
+        }
+        if anew {
+            self.holds = Holds::Anew;
+        }
+        Ok(())
     }
 
     /// Whether an attempt may begin with these facts waived.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::again::Again;
 use crate::history::approval::{Approval, Intake};
-use crate::history::event::{Cause, Ending, Event, Heed, Question, StopDecision, Way};
+use crate::history::event::{Cause, Ending, Event, Heed, Question, Sight, StopDecision, Verdict as Seen, Way};
 use crate::history::overrides::Overrides;
 use crate::id::{Digest, Fact, Fingerprint, Person, StepId};
 
@@ -220,9 +220,18 @@ impl State {
                 self.stopping.get_or_insert(Stopping::Declined);
                 Ok(())
             }
-            Event::StepIntended { step, attempt, waived, .. } => self.intend(step, *attempt, waived),
+            Event::StepIntended { step, attempt, waived, requires, .. } => {
+                let missing = requires.iter().find(|sight| !seen_to_hold(sight) && !waived.contains(&sight.fact));
+                if let Some(sight) = missing {
+                    return refuse(format!("step `{step}` began though `{}` {}", sight.fact, sight.verdict));
+                }
+                self.intend(step, *attempt, waived)
+            }
             Event::StepEnded { step, attempt, ending, .. } => self.end_action(step, *attempt, ending),
-            Event::StepDone { step, attempt, replaced, .. } => {
+            Event::StepDone { step, attempt, replaced, ensures, .. } => {
+                if let Some(sight) = ensures.iter().find(|sight| !seen_to_hold(sight)) {
+                    return refuse(format!("step `{step}` is done though `{}` {}", sight.fact, sight.verdict));
+                }
                 let Phase::Verifying { step: at } = self.phase else {
                     return refuse(format!("step `{step}` is done, but its action was not seen to end well"));
                 };
@@ -231,9 +240,10 @@ impl State {
                 self.settle(at, StepStatus::Done);
                 Ok(())
             }
-            Event::StepAlready { step, .. } => {
+            Event::StepAlready { step, seen } => {
                 let at = self.next_is(step)?;
                 self.may_go_on(step)?;
+                self.overrides.pass(step, seen)?;
                 self.reach(at, step);
                 self.settle(at, StepStatus::Already);
                 Ok(())
@@ -645,6 +655,10 @@ fn belongs_to_what_is_carried_out(event: &Event) -> bool {
             | Event::SecretAsked { .. }
             | Event::WatchesArmed { .. }
     )
+}
+
+pub(super) fn seen_to_hold(sight: &Sight) -> bool {
+    sight.verdict == Seen::Holds
 }
 
 pub(super) fn refuse<T>(why: impl Into<String>) -> Result<T, IllegalEvent> {

@@ -41,15 +41,19 @@ pub fn accepted_because<'a>(expect: Option<&str>, words: &'a str) -> Option<&'a 
     (!reason.is_empty()).then_some(reason)
 }
 
-/// What is to be typed, in words for the prompt.
-pub fn what_to_type(question: Question) -> &'static str {
-    match question {
+/// What is to be typed, in words for the prompt; `expect` as for [`judge`].
+pub fn what_to_type(question: Question, expect: Option<&str>) -> String {
+    if let (Question::WhatNext, Some(step)) = (question, expect) {
+        return format!("type `retry`, `undo`, `halt` or `accept {step} REASON`");
+    }
+    let words = match question {
         Question::Confirm => "type the answer, or `no` to halt",
         Question::Manual => "type `done` when it is done, or `no` to halt",
         Question::GoOn => "type `go` to start it, or `no` to halt",
         Question::WhatNext => "type `retry`, `undo` or `halt`",
         Question::RunAgain => "type `again` to run it again, `leave` to go on without, or `no` to halt",
-    }
+    };
+    words.to_owned()
 }
 
 /// What to type when it is asked whether a running step is to be stopped.

@@ -8,7 +8,6 @@ use crate::history::state::{Phase, StepStatus, Stopping};
 use crate::machine::answer::{Judgement, accepted_because, judge};
 use crate::machine::steps::confirmation_of;
 use crate::machine::{Decision, Effect, Establish, Machine, Pace, Reply};
-use crate::plan::action_in_words;
 use crate::runbook::model::{Action, Step};
 
 /// What is asked about a step that did not end well.
@@ -25,16 +24,14 @@ impl Machine<'_> {
         let go_on_first = self.settings.pace == Pace::StepByStep && !self.state.answered.go_on;
         let confirm = confirmation_of(step);
         let acceptable = self.may_be_accepted_alone().map(|_| step.id.as_str());
-        let (question, ask, expect) = match (self.state.phase, &step.action) {
-            (Phase::Failed { .. }, _) => (Question::WhatNext, self.what_next(step), acceptable),
-            (Phase::Ready { .. }, action) if go_on_first => (Question::GoOn, action_in_words(action), None),
+        let (question, expect) = match (self.state.phase, &step.action) {
+            (Phase::Failed { .. }, _) => (Question::WhatNext, acceptable),
+            (Phase::Ready { .. }, _) if go_on_first => (Question::GoOn, None),
             (Phase::Ready { .. }, _) => match &confirm {
-                Some(confirm) if !self.state.answered.confirm => {
-                    (Question::Confirm, confirm.ask.clone(), Some(confirm.expect.as_str()))
-                }
+                Some(confirm) if !self.state.answered.confirm => (Question::Confirm, Some(confirm.expect.as_str())),
                 Some(_) | None => return Decision::default(),
             },
-            (Phase::Acting { .. }, Action::Manual(task)) => (Question::Manual, task.clone(), None),
+            (Phase::Acting { .. }, Action::Manual(_)) => (Question::Manual, None),
             (_, Action::Run(_) | Action::Script(_) | Action::Wait | Action::Manual(_)) => {
                 return Decision::default();
             }
@@ -46,7 +43,7 @@ impl Machine<'_> {
                 judge(question, expect, &reply.words) == Judgement::Accepted
             }
         };
-        let (step_id, ask) = (step.id.clone(), clip(&ask, 8192));
+        let (step_id, ask) = (step.id.clone(), clip(&reply.ask, 8192));
         let answer = clip(&reply.words, 4096);
         if !accepted {
             return self.declined(at, Event::Declined { step: step_id, question, ask, answer, by: reply.by });

@@ -189,6 +189,8 @@ pub struct Reply {
     pub step: StepId,
     /// What was asked.
     pub question: Question,
+    /// The question as it was shown.
+    pub ask: String,
     /// The words; empty where the terminal ended without an answer.
     pub words: String,
     /// How they came.

@@ -110,7 +110,7 @@ impl Machine<'_> {
     }
 
     /// Whether it is the way there: nothing else can leave the procedure.
-    fn is_way_there(&self) -> bool {
+    pub(super) fn is_way_there(&self) -> bool {
         self.back.is_none() && self.again.is_none()
     }
 
@@ -186,7 +186,9 @@ impl Machine<'_> {
         for event in &events {
             state.apply(event).expect("it stands at a step that did not end well, with an override for it");
         }
-        let over = self.over_after(at);
+        // All that was held is looked at afresh, and what broke before is not remembered of it.
+        let mut over = self.over_after(at);
+        over.extend(self.holds_at(at).into_iter().filter(|fact| !over.contains(fact)).collect::<Vec<_>>());
         let mut decision = self.on(&state, |machine| machine.begin(at + 1));
         events.append(&mut decision.events);
         decision.events = events;

@@ -182,11 +182,13 @@ impl Machine<'_> {
     }
 
     /// The step that was run again is done, or is already so: the run stands where it stood.
-    pub(super) fn rerun_over(&self, event: Event) -> Decision {
+    pub(super) fn rerun_over(&self, events: Vec<Event>) -> Decision {
         let step = self.procedure.steps()[0].id.clone();
         let over: Vec<Fact> = self.procedure.holds.iter().map(|hold| hold.fact.clone()).collect();
         let mut whole = self.whole.clone();
-        whole.apply(&event).expect("it was seen to end well");
+        for event in &events {
+            whole.apply(event).expect("it was seen to end well");
+        }
         let mut decision = self.on(&whole, |machine| {
             if whole.stopping.is_some() {
                 let reason = format!("asked to stop; step `{step}` was finished first");
@@ -194,7 +196,7 @@ impl Machine<'_> {
             }
             machine.resumed()
         });
-        decision.events.insert(0, event);
+        decision.events.splice(0..0, events);
         if !over.is_empty() {
             decision.effects.insert(0, Effect::Release(over));
         }
@@ -232,7 +234,7 @@ impl Machine<'_> {
             return Decision::default();
         };
         let step = &self.forward.steps()[at];
-        let (step, ask) = (step.id.clone(), clip(&run_again(step), 8192));
+        let (step, ask) = (step.id.clone(), clip(&reply.ask, 8192));
         let (question, answer, by) = (Question::RunAgain, clip(&reply.words, 4096), reply.by);
         if judge(question, None, &reply.words) != Judgement::Accepted {
             let reason = format!("a person did not say whether to run step `{step}` again");

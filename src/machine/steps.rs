@@ -11,7 +11,7 @@ use crate::id::{Fact, Fingerprint};
 use crate::machine::answer::{Judgement, judge};
 use crate::machine::entries::{announcements, bounded, micros};
 use crate::machine::overrides::accepted;
-use crate::machine::trouble::{setting_of, trouble_of};
+use crate::machine::trouble::trouble_of;
 use crate::machine::{BackProcedure, Decision, Effect, Establish, Machine, Opening, Pace, People};
 use crate::plan::action_in_words;
 use crate::runbook::holds::HoldStart;
@@ -176,14 +176,12 @@ impl Machine<'_> {
         if let Some(back) = self.back {
             return self.all_taken_back(back);
         }
-        // The event of the last step is not folded in yet when this is asked; it counts as done here.
         let count = |status| self.state.steps.iter().filter(|step| step.status == status).count();
-        let already = count(StepStatus::Already);
-        let accepted = count(StepStatus::Accepted);
+        let (done, already, accepted) =
+            (count(StepStatus::Done), count(StepStatus::Already), count(StepStatus::Accepted));
         let deviations = self.state.overrides.used.len() + skipped;
         let skipped = count(StepStatus::Skipped) + skipped;
         let not_applicable = self.procedure.steps().iter().filter(|step| !step.is_applicable()).count();
-        let done = self.procedure.steps().len() - already - not_applicable - skipped - accepted;
         let completed = Event::RunCompleted {
             done,
             already,
@@ -228,7 +226,8 @@ impl Machine<'_> {
         }
         if step.if_ensured == IfEnsured::Pass && ensures.iter().all(|sight| sight.verdict == Verdict::Holds) {
             let hold = self.holds_after(next);
-            if !hold.is_empty() {
+            let all_hold = requires.iter().all(|sight| sight.verdict == Verdict::Holds);
+            if !hold.is_empty() && all_hold {
                 let facts = step.ensures.clone();
                 return Decision {
                     events: Vec::new(),
@@ -274,8 +273,18 @@ impl Machine<'_> {
         if let Some(reason) = trouble {
             let ending = Ending::NotStarted { reason: reason.clone() };
             let ended = self.end_event(&step.id, attempt, ending, Duration::ZERO, None, Vec::new());
-            let mut decision = self.fail(step, attempt, &reason, Vec::new());
-            decision.events.splice(0..0, [intended, ended]);
+            let events = [intended, ended];
+            let mut decision = if self.waived_for(step).is_empty() {
+                self.fail(step, attempt, &reason, Vec::new())
+            } else {
+                // The waivers were for this attempt: what follows is decided on the state after it.
+                let mut state = self.whole.clone();
+                for event in &events {
+                    state.apply(event).expect("what was just decided can follow");
+                }
+                self.on(&state, |machine| machine.fail(step, attempt, &reason, Vec::new()))
+            };
+            decision.events.splice(0..0, events);
             return decision;
         }
         match &step.action {
@@ -350,7 +359,7 @@ impl Machine<'_> {
             ),
             (_, Some(reason)) => self.fail(step, attempt, &reason, Vec::new()),
             (_, None) if step.ensures.is_empty() && step.replaces.is_empty() => {
-                self.done(at, Vec::new(), BTreeMap::new())
+                return self.done(at, vec![ended], Vec::new(), BTreeMap::new());
             }
             (_, None) => {
                 let effect = Effect::Await {
@@ -369,7 +378,7 @@ impl Machine<'_> {
     pub(super) fn awaited(&self, ensures: Vec<Sight>, replaced: BTreeMap<String, Fingerprint>) -> Decision {
         let good = ensures.iter().all(|sight| sight.verdict == Verdict::Holds);
         match self.state.phase {
-            Phase::Verifying { step } if good => self.done(step, ensures, replaced),
+            Phase::Verifying { step } if good => self.done(step, Vec::new(), ensures, replaced),
             Phase::Verifying { step } => {
                 let at = &self.procedure.steps()[step];
                 let within = match at.action {
@@ -392,12 +401,19 @@ impl Machine<'_> {
         }
     }
 
-    pub(super) fn done(&self, at: usize, ensures: Vec<Sight>, replaced: BTreeMap<String, Fingerprint>) -> Decision {
+    /// The step is done, after these events that were not folded in yet.
+    fn done(
+        &self,
+        at: usize,
+        mut events: Vec<Event>,
+        ensures: Vec<Sight>,
+        replaced: BTreeMap<String, Fingerprint>,
+    ) -> Decision {
         let step = &self.procedure.steps()[at];
         let (attempt, ensures) = (self.state.attempts(at), bounded(ensures));
-        let done = Event::StepDone { step: step.id.clone(), way: self.way(), attempt, ensures, replaced };
-        let mut decision = self.next_after(at, done);
-        if setting_of(&step.action).is_some_and(|setting| setting.leftovers == Leftovers::Service) {
+        events.push(Event::StepDone { step: step.id.clone(), way: self.way(), attempt, ensures, replaced });
+        let mut decision = self.next_after(at, events);
+        if step.action.setting().is_some_and(|setting| setting.leftovers == Leftovers::Service) {
             decision.effects.insert(0, Effect::LetGo);
         }
         decision
@@ -405,37 +421,43 @@ impl Machine<'_> {
 
     pub(super) fn already(&self, at: usize, seen: Vec<Sight>) -> Decision {
         let step = self.procedure.steps()[at].id.clone();
-        let event = Event::StepAlready { step, seen: bounded(seen) };
-        if self.again.is_some() {
-            return self.rerun_over(event);
-        }
-        let mut decision = self.next_after(at, event);
-        // The fold has not seen this step yet when the totals are counted.
-        if let Some(Event::RunCompleted { done, already, .. }) = decision.events.last_mut() {
-            *done -= 1;
-            *already += 1;
-        }
-        decision
+        self.next_after(at, vec![Event::StepAlready { step, seen: bounded(seen) }])
     }
 
     /// A step ended well: release what it was the last to need, then go on, or halt if something asked for it.
-    pub(super) fn next_after(&self, at: usize, event: Event) -> Decision {
+    fn next_after(&self, at: usize, events: Vec<Event>) -> Decision {
         if self.again.is_some() {
-            return self.rerun_over(event);
+            return self.rerun_over(events);
         }
         let over = self.over_after(at);
         let last = at + 1 == self.procedure.steps().len();
         let mut decision = if self.state.stopping.is_some() && !last {
             let reason = format!("asked to stop; step `{}` was finished first", self.procedure.steps()[at].id);
             self.halt(Cause::Interrupted, reason, Some(at + 1))
+        } else if self.is_way_there() && (self.nothing_follows(at) || self.has_waivers(at)) {
+            // The totals count this step, and what was only watched for it is to be held again.
+            let mut state = self.whole.clone();
+            for event in &events {
+                state.apply(event).expect("the step ended well");
+            }
+            self.on(&state, |machine| machine.begin(at + 1))
         } else {
             self.begin(at + 1)
         };
-        decision.events.insert(0, event);
+        decision.events.splice(0..0, events);
         if !over.is_empty() {
             decision.effects.insert(0, Effect::Release(over));
         }
         decision
+    }
+
+    /// Whether every step behind this one is passed over.
+    fn nothing_follows(&self, at: usize) -> bool {
+        self.procedure.steps()[at + 1..].iter().all(|step| !step.is_applicable() || self.is_skipped(step))
+    }
+
+    fn has_waivers(&self, at: usize) -> bool {
+        !self.waived_for(&self.procedure.steps()[at]).is_empty()
     }
 }
 

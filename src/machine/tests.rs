@@ -417,10 +417,17 @@ impl Rehearsed {
         let input = match effect {
             Effect::Prepare { requires, ensures, .. } => Input::Prepared {
                 requires: requires.iter().map(|fact| sight(fact, verdict)).collect(),
-                ensures: ensures.iter().map(|fact| sight(fact, verdict)).collect(),
+                // What is already so may be so whatever is missing.
+                ensures: ensures
+                    .iter()
+                    .map(|fact| {
+                        let so = choice >= 128 && !requires.contains(fact);
+                        sight(fact, if so { Verdict::Holds } else { verdict })
+                    })
+                    .collect(),
                 program: if choice == 200 { Err("no such program".to_owned()) } else { Ok(None) },
             },
-            Effect::Ask { step, expect, question, .. } => {
+            Effect::Ask { step, ask, expect, question, .. } => {
                 let words = if question == Question::RunAgain {
                     ["again", "again", "leave", "no"][usize::from(choice / 8) % 4].to_owned()
                 } else if question == Question::WhatNext {
@@ -433,7 +440,7 @@ impl Rehearsed {
                 } else {
                     "no".to_owned()
                 };
-                Input::Answered(Reply { step, question, words, by: AnsweredBy::Terminal })
+                Input::Answered(Reply { step, question, ask, words, by: AnsweredBy::Terminal })
             }
             Effect::AskToStop { .. } => {
                 let words = ["stop", "f", "continue", ""][usize::from(choice / 8) % 4].to_owned();
@@ -617,8 +624,8 @@ proptest! {
         run.feed(Input::Signal(StopSignal::Now("SIGINT")))?;
         run.feed(broken(&fact("a up")))?;
         for question in [Question::Manual, Question::RunAgain] {
-            let (step, words) = ("s0".parse().unwrap(), "done".to_owned());
-            run.feed(Input::Answered(Reply { step, question, words, by: AnsweredBy::Terminal }))?;
+            let (step, ask, words) = ("s0".parse().unwrap(), String::new(), "done".to_owned());
+            run.feed(Input::Answered(Reply { step, question, ask, words, by: AnsweredBy::Terminal }))?;
         }
         run.feed(Input::StopAnswered { words: "stop".to_owned(), by: AnsweredBy::Terminal })?;
         prop_assert_eq!(run.events.len(), events);

@@ -228,23 +228,13 @@ impl Machine<'_> {
 /// Why an ending is not a success; none if it is one.
 pub(super) fn trouble_of(step: &Step, ending: &Ending, leftovers: &[String]) -> Option<String> {
     match ending {
-        Ending::Exited { code } => {
-            setting_of(&step.action).and_then(|setting| trouble_of_exit(setting, *code, leftovers))
-        }
+        Ending::Exited { code } => step.action.setting().and_then(|setting| trouble_of_exit(setting, *code, leftovers)),
         Ending::Signalled { signal } => Some(format!("it was ended by signal {signal}")),
         Ending::TimedOut => {
             Some(format!("it ran longer than its time-out of {}", crate::runbook::duration::show(step.timeout)))
         }
         Ending::NotStarted { reason } => Some(reason.clone()),
         Ending::Stopped | Ending::Interrupted | Ending::Attested | Ending::NothingToDo => None,
-    }
-}
-
-pub(super) fn setting_of(action: &Action) -> Option<&Setting> {
-    match action {
-        Action::Run(run) => Some(&run.setting),
-        Action::Script(script) => Some(&script.setting),
-        Action::Wait | Action::Manual(_) => None,
     }
 }
 

@@ -187,7 +187,7 @@ impl Teller {
                 lines
             }
             Event::RerunNotNeeded { step, seen } => {
-                let mut lines = vec![format!("`{step}` is not run again: all that it had ensured holds")];
+                let mut lines = vec![format!("`{step}` is not run again: what it was the last to ensure holds")];
                 lines.extend(seen.iter().map(sight_line));
                 lines
             }

@@ -513,6 +513,17 @@ pub enum Action {
     Manual(String),
 }
 
+impl Action {
+    /// What surrounds the program that it starts; none for what starts none.
+    pub fn setting(&self) -> Option<&Setting> {
+        match self {
+            Action::Run(run) => Some(&run.setting),
+            Action::Script(script) => Some(&script.setting),
+            Action::Wait | Action::Manual(_) => None,
+        }
+    }
+}
+
 /// A program to run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

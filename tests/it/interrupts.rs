@@ -148,7 +148,7 @@ fn p03_a_fact_that_breaks_while_the_question_stands_freezes_and_kills_the_step()
     let (scratch, terminal) = interrupted();
     std::fs::remove_file(scratch.path().join("flag")).unwrap();
     // This is another question; what is typed now is the answer to it.
-    terminal.wait_for("type `retry`, `undo` or `halt`");
+    terminal.wait_for("type `retry`, `undo`, `halt` or");
     assert_eq!(scratch.last("step_ended")["ending"], "stopped");
     assert!(scratch.last("hold_broken")["freeze_micros"].is_u64());
     terminal.type_line("halt");
@@ -183,7 +183,7 @@ fn ctrl_z_says_why_it_does_nothing_and_the_step_stays_watched() {
     terminal.type_line("continue");
     terminal.wait_for("the run goes on");
     std::fs::remove_file(scratch.path().join("flag")).unwrap();
-    terminal.wait_for("type `retry`, `undo` or `halt`");
+    terminal.wait_for("type `retry`, `undo`, `halt` or");
     assert_eq!(scratch.last("step_ended")["ending"], "stopped", "the watch was awake");
     terminal.type_line("halt");
     terminal.wait_for("EXIT=8");

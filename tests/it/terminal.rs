@@ -173,13 +173,13 @@ fn a_step_that_failed_is_attempted_again_or_taken_back_as_the_person_says() {
         "{HEAD}steps:\n  - id: first\n    script: echo first >> {dir}/log\n    undo: {{script: \"echo unfirst >> {dir}/log\"}}\n  - id: second\n    script: |\n      echo second >> {dir}/log\n      exit 1\n    undo: {{script: \"echo unsecond >> {dir}/log\"}}\n"
     );
     let terminal = Terminal::run(&scratch, &runbook, "");
-    terminal.wait_for("type `retry`, `undo` or `halt`");
+    terminal.wait_for("type `retry`, `undo`, `halt` or");
     terminal.type_line("yes");
     terminal.wait_for("That is not the answer that was asked for");
     terminal.type_line("retry");
     until("it was attempted again", || scratch.read("log") == "first\nsecond\nsecond\n");
     until("it asks again", || scratch.events().iter().filter(|event| *event == "step_failed").count() == 2);
-    until("the question is there", || terminal.screen().matches("`halt`] >").count() >= 3);
+    until("the question is there", || terminal.screen().matches("`accept second REASON`] >").count() >= 3);
     terminal.type_line("undo");
     terminal.wait_for("EXIT=9");
     assert_eq!(scratch.read("log"), "first\nsecond\nsecond\nunsecond\nunfirst\n");

@@ -128,6 +128,11 @@ impl Reader {
                 self.open = None;
             }
             Event::StepDone { way: Way::Forward, .. } => self.open = None,
+            Event::StepAlready { step, seen } => {
+                for sight in seen.iter().filter(|sight| sight.verdict != Verdict::Holds) {
+                    self.use_up(&Deviation::Waive { step: step.clone(), fact: sight.fact.clone() })?;
+                }
+            }
             Event::RunHalted { .. } => {
                 if let Some((step, _)) = self.open.take() {
                     self.failed.insert(step, false);

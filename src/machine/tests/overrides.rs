@@ -166,9 +166,9 @@ fn p05_a_person_at_the_terminal_accepts_a_failed_step_by_its_id_and_with_a_reaso
     let Some(Effect::Ask { ask, expect, .. }) = run.open.last() else { panic!("{:?}", run.open) };
     assert!(ask.contains("`accept a REASON`"), "{ask}");
     assert_eq!(expect.as_deref(), Some("a"));
-    let words = "accept a looked at by hand".to_owned();
+    let (ask, words) = (ask.clone(), "accept a looked at by hand".to_owned());
     let (question, by) = (Question::WhatNext, AnsweredBy::Terminal);
-    run.feed(Input::Answered(Reply { step: id("a"), question, words, by })).unwrap();
+    run.feed(Input::Answered(Reply { step: id("a"), question, ask, words, by })).unwrap();
     let Some(Event::OverrideAccepted(given)) =
         run.events.iter().find(|event| matches!(event, Event::OverrideAccepted(_)))
     else {
@@ -187,4 +187,124 @@ fn p05_under_a_policy_nobody_accepts_a_step_on_their_own_word() {
     run.feed(failed()).unwrap();
     let Some(Effect::Ask { ask, expect, .. }) = run.open.last() else { panic!("{:?}", run.open) };
     assert!(!ask.contains("accept") && expect.is_none(), "{ask}");
+}
+
+#[test]
+fn p05_a_step_that_is_already_so_uses_its_waiver_and_what_is_behind_it_is_held_again() {
+    let mut procedure = procedure(
+        &["a down"],
+        vec![
+            Step { if_ensured: IfEnsured::Pass, ..step("a", run_action(), &["b down"], &["b up"]) },
+            step("b", run_action(), &["b up"], &[]),
+        ],
+    );
+    procedure.holds.retain(|hold| hold.fact != fact("b down"));
+    let waived = given(Deviation::Waive { step: id("a"), fact: fact("a down") });
+    let mut run = opened_with(procedure, vec![waived]);
+    let Some(Effect::Prepare { requires, ensures, observe, .. }) = run.open.pop() else { panic!("{:?}", run.open) };
+    assert_eq!(observe, [fact("a down")]);
+    let verdict = |fact: &Fact| if observe.contains(fact) { Verdict::Broken } else { Verdict::Holds };
+    let requires = requires.iter().map(|fact| sight(fact, verdict(fact))).collect();
+    let ensures = ensures.iter().map(|fact| sight(fact, Verdict::Holds)).collect();
+    run.feed(Input::Prepared { requires, ensures, program: Ok(None) }).unwrap();
+    assert_eq!(run.state.steps[0].status, StepStatus::Already);
+    assert_eq!(run.state.overrides.used.len(), 1, "a fact that did not hold was passed by");
+    let Some(Effect::Prepare { step: 1, hold, .. }) = run.open.last() else { panic!("{:?}", run.open) };
+    assert!(hold.contains(&fact("a down")), "it was waived for the step in front only: {hold:?}");
+    while !matches!(run.state.phase, Phase::Over(_)) {
+        all_hold(&mut run);
+    }
+    let Some(Event::RunCompleted { done, already, deviations, .. }) = run.events.last() else { panic!() };
+    assert_eq!((*done, *already, *deviations), (1, 1, 1));
+}
+
+#[test]
+fn p05_a_step_accepted_after_a_broken_hold_lets_go_of_the_hold_and_the_next_looks_afresh() {
+    let steps = vec![
+        step("a", run_action(), &[], &["a down"]),
+        step("b", run_action(), &["a down"], &[]),
+        step("c", run_action(), &["a down"], &[]),
+    ];
+    let mut run = Rehearsed::new(procedure(&[], steps), Pace::Straight, People::Terminal);
+    run.feed(Input::Open(opening())).unwrap();
+    for _ in 0..4 {
+        all_hold(&mut run);
+    }
+    assert_eq!(run.state.phase, Phase::Acting { step: 1 });
+    run.feed(broken(&fact("a down"))).unwrap();
+    all_hold(&mut run);
+    let Some(Effect::Ask { step, ask, question, .. }) = run.open.pop() else { panic!("{:?}", run.open) };
+    assert_eq!((step.clone(), question), (id("b"), Question::WhatNext));
+    let words = "accept b put right by hand".to_owned();
+    let answered = Input::Answered(Reply { step, question, ask, words, by: AnsweredBy::Terminal });
+    let released = run.peek(answered.clone()).effects.into_iter().any(|effect| match effect {
+        Effect::Release(facts) => facts.contains(&fact("a down")),
+        _ => false,
+    });
+    assert!(released, "a hold that broke is remembered, and would stop whatever comes next");
+    run.feed(answered).unwrap();
+    let Some(Effect::Prepare { step: 2, hold, .. }) = run.open.last() else { panic!("{:?}", run.open) };
+    assert_eq!(hold.as_slice(), [fact("a down")]);
+    while !matches!(run.state.phase, Phase::Over(_)) {
+        all_hold(&mut run);
+    }
+    assert_eq!(names(&run).last(), Some(&"completed"));
+}
+
+#[test]
+fn p05_a_waiver_does_not_outlive_an_attempt_that_could_not_start() {
+    let mut procedure = procedure(&["a down"], vec![step("a", run_action(), &[], &[])]);
+    procedure.plan.runbook.steps[0].retry = Some(Retry { times: 3, every: Duration::ZERO, backoff: 1 });
+    let waived = given(Deviation::Waive { step: id("a"), fact: fact("a down") });
+    let mut run = opened_with(procedure, vec![waived]);
+    let Some(Effect::Prepare { .. }) = run.open.pop() else { panic!("{:?}", run.open) };
+    let requires = vec![sight(&fact("a down"), Verdict::Broken)];
+    let program = Err("no such program".to_owned());
+    run.feed(Input::Prepared { requires, ensures: Vec::new(), program }).unwrap();
+    while let Some(Effect::Rest(_)) = run.open.last() {
+        run.open.pop();
+        run.feed(Input::Rested).unwrap();
+    }
+    let Some(Effect::Prepare { observe, requires, .. }) = run.open.last() else { panic!("{:?}", run.events) };
+    assert!(observe.is_empty() && requires.contains(&fact("a down")), "the second attempt has no waiver");
+}
+
+#[test]
+fn p08_the_fold_refuses_a_step_that_began_or_was_done_without_its_proof() {
+    let mut run = opened_with(three(), Vec::new());
+    for _ in 0..3 {
+        all_hold(&mut run);
+    }
+    let fold = |events: &[Event]| {
+        let mut state = State { order: run.state.order.clone(), ..State::default() };
+        events.iter().try_for_each(|event| state.apply(event))
+    };
+    assert!(fold(&run.events).is_ok());
+    let spoilt = |spoil: &dyn Fn(&mut Event) -> bool| {
+        let mut events = run.events.clone();
+        assert!(events.iter_mut().any(spoil), "nothing to spoil in {:?}", run.events);
+        fold(&events).expect_err("a history that cannot be").to_string()
+    };
+    let not_there = || sight(&fact("z up"), Verdict::Broken);
+    let began = spoilt(&|event| match event {
+        Event::StepIntended { requires, .. } => {
+            requires.push(not_there());
+            true
+        }
+        _ => false,
+    });
+    assert!(began.contains("began though `z up`"), "{began}");
+    let done = spoilt(&|event| match event {
+        Event::StepDone { ensures, .. } => {
+            ensures.push(not_there());
+            true
+        }
+        _ => false,
+    });
+    assert!(done.contains("is done though `z up`"), "{done}");
+    let already = fold(&[
+        run.events[0].clone(),
+        Event::StepAlready { step: id("a"), seen: vec![sight(&fact("z up"), Verdict::Unknown)] },
+    ]);
+    assert!(already.is_err(), "it is not so already, and nobody waived it");
 }

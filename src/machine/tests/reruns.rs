@@ -286,9 +286,9 @@ fn a_person_at_the_terminal_is_asked_before_the_step_in_doubt_is_decided_on() {
             panic!("{:?}", run.open);
         };
         assert!(ask.contains("`a down` does not hold") && ask.contains("Run step `stop` again (true)"), "{ask}");
-        let (step, question, words) = (step.clone(), Question::RunAgain, answer.to_owned());
+        let (step, ask, question, words) = (step.clone(), ask.clone(), Question::RunAgain, answer.to_owned());
         run.open.clear();
-        run.feed(Input::Answered(Reply { step, question, words, by: AnsweredBy::Terminal })).unwrap();
+        run.feed(Input::Answered(Reply { step, question, ask, words, by: AnsweredBy::Terminal })).unwrap();
         if answer == "again" {
             run.is_broken();
             for _ in 0..3 {
