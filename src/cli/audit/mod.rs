@@ -1,0 +1,44 @@
+//! `interlock audit`: what was done, and whether the record of it was changed.
+
+mod checkpoint;
+mod list;
+mod show;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::audit::ReadError;
+use crate::cli::failure::Failure;
+use crate::cli::{Global, place};
+
+/// Reads the audit log: what was done, by whom, and whether the record was changed.
+#[derive(Debug, Subcommand)]
+#[command(after_help = "Examples:
+  interlock audit log --last 5
+  interlock audit show 019a8f6e
+  interlock audit verify")]
+pub enum Audit {
+    Log(list::List),
+    Show(show::Show),
+    Verify(verify::Verify),
+    Checkpoint(checkpoint::MakeCheckpoint),
+}
+
+impl Audit {
+    /// Carries it out.
+    pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
+        let home = place::home(global)?;
+        match self {
+            Self::Log(list) => list.go(global, &home),
+            Self::Show(show) => show.go(global, &home),
+            Self::Verify(verify) => verify.go(global, &home),
+            Self::Checkpoint(checkpoint) => checkpoint.go(global, &home),
+        }
+    }
+}
+
+fn unreadable(error: ReadError) -> Failure {
+    Failure::Internal(error.to_string())
+}
