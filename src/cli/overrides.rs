@@ -24,6 +24,7 @@ use crate::history::entry::Who;
 use crate::history::event::{AnsweredBy, Cause, Event};
 use crate::history::state::{State, StepStatus};
 use crate::id::{Digest, Fact, RunId, StepId};
+use crate::machine::answer::{declines, is_an_answer};
 use crate::machine::overrides::{is_possible, rule_of};
 use crate::plan::{AskedBy, Here, Procedure, action_in_words};
 use crate::report::story::by_whom;
@@ -321,9 +322,12 @@ pub(super) fn own_word(global: &Global, self_approve: &[String], asked: Asked<'_
     if self_approve.contains(&typed) {
         return Ok(AnsweredBy::CommandLine);
     }
+    let flag = command(&["--self-approve", &typed]);
+    // A word that answers other questions permits nothing, whatever the step or the lock is called.
+    let typed = if is_an_answer(&typed) { format!("permit {typed}") } else { typed };
     if global.no_input || !prompt::somebody_is_there() {
         return Err(OwnWord::NobodyThere(format!(
-            "a person must permit it ({}), and there is no terminal; say --self-approve {typed}",
+            "a person must permit it ({}), and there is no terminal; say {flag}",
             asked.deviation
         )));
     }
@@ -338,7 +342,7 @@ pub(super) fn own_word(global: &Global, self_approve: &[String], asked: Asked<'_
     let Ok((_withdraw, withdrawn)) = prompt::withdrawal() else {
         return Err(OwnWord::NobodyThere("no question can be asked: no file descriptor is left".to_owned()));
     };
-    let is_clear = |words: &str| matches!(words.trim(), "" | "no" | "n") || words.trim() == typed;
+    let is_clear = |words: &str| declines(words) || words.trim() == typed;
     match prompt::ask(&shown, is_clear, &withdrawn) {
         prompt::Answer::Words(words) if words.trim() == typed => Ok(AnsweredBy::Terminal),
         prompt::Answer::Words(_) | prompt::Answer::Nobody | prompt::Answer::Withdrawn => {

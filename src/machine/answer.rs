@@ -27,11 +27,22 @@ pub fn judge(question: Question, expect: Option<&str>, words: &str) -> Judgement
     };
     if accepted {
         Judgement::Accepted
-    } else if matches!(words, "" | "no" | "n" | "halt" | "stop" | "quit") {
+    } else if declines(words) {
         Judgement::Declined
     } else {
         Judgement::Unclear
     }
+}
+
+/// Whether these words say no.
+pub fn declines(words: &str) -> bool {
+    matches!(words.trim(), "" | "no" | "n" | "halt" | "stop" | "quit")
+}
+
+/// Whether these words answer some question, or are typed by reflex: a name that is one of them permits nothing by being typed.
+pub fn is_an_answer(words: &str) -> bool {
+    let others = ["yes", "y", "ok", "done", "go", "retry", "undo", "again", "leave", "accept", "permit"];
+    declines(words) || stop_decision(words).is_some() || others.contains(&words.trim())
 }
 
 /// The reason in `accept STEP REASON`, if that is what was typed and may be: `expect` is the step.
@@ -71,7 +82,7 @@ pub fn stop_decision(words: &str) -> Option<StopDecision> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Judgement, judge, stop_decision};
+    use super::{Judgement, STOP_TO_TYPE, is_an_answer, judge, stop_decision, what_to_type};
     use crate::history::event::Question;
 
     #[test]
@@ -88,6 +99,20 @@ mod tests {
             assert_eq!(judge(Question::Manual, None, reflex), Judgement::Unclear, "{reflex}");
             assert_eq!(judge(Question::GoOn, None, reflex), Judgement::Unclear, "{reflex}");
         }
+    }
+
+    #[test]
+    fn every_word_that_answers_a_question_is_known_as_one() {
+        let questions = [Question::Confirm, Question::Manual, Question::GoOn, Question::WhatNext, Question::RunAgain];
+        for question in questions {
+            // The words between the backticks.
+            let shown = what_to_type(question, None);
+            let shown = shown.split('`').skip(1).step_by(2);
+            for word in shown.chain(STOP_TO_TYPE.split('`').skip(1).step_by(2)) {
+                assert!(is_an_answer(word), "{word}");
+            }
+        }
+        assert!(is_an_answer("y") && !is_an_answer("change"));
     }
 
     #[test]

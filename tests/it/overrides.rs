@@ -1,6 +1,7 @@
 //! P5: a deviation needs an override of its own, and each is used once. Without a policy: the operator's own word, recorded as that.
 
 use crate::support::{Ran, Scratch, until};
+use crate::terminal::Terminal;
 
 /// `up` makes the flag, `fail` fails until it is let, `guarded` has no override, `last` needs the flag.
 const STEPS: &str = "
@@ -184,4 +185,31 @@ fn p05_a_request_that_is_given_twice_counts_once() {
     assert!(case.0.last("override_refused")["why"].as_str().unwrap().contains("a second time"));
     assert_eq!(case.0.last("run_completed")["deviations"], 1);
     case.verifies();
+}
+
+#[test]
+fn p05_a_word_that_answers_a_question_permits_nothing_whatever_the_step_is_called() {
+    for (word, says) in [("no", "no"), ("halt", "halt"), ("retry", "halt")] {
+        let scratch = Scratch::new();
+        let runbook =
+            "interlock: 1\nname: test\nsteps:\n  - {id: one, run: ['false']}\n  - {id: \"WORD\", run: ['true']}\n";
+        assert_eq!(scratch.run(&runbook.replace("WORD", word), &[]).code, 7);
+        let run = scratch.the_open_run();
+        let asked = ["override", &run, "--accept", "one", "--reason", "seen", "-o", "one.yaml"];
+        assert_eq!(scratch.interlock(&asked).code, 0);
+        let asked = ["override", &run, "--skip", word, "--reason", "not today", "-o", "skip.yaml"];
+        assert_eq!(scratch.interlock(&asked).code, 0);
+        let path = |name: &str| scratch.path().join(name).display().to_string();
+        let line = format!("resume {run} --override {} --override {}", path("one.yaml"), path("skip.yaml"));
+        for (answer, end) in [(says, "EXIT=4"), (&*format!("permit {word}"), "EXIT=13")] {
+            let terminal = Terminal::type_in(&scratch, &line);
+            terminal.wait_for("to permit it, type: one");
+            terminal.type_line("one");
+            terminal.wait_for(&format!("to permit it, type: permit {word}"));
+            terminal.type_line(answer);
+            terminal.wait_for(end);
+        }
+        assert_eq!(scratch.last("override_refused")["deviation"]["skip"]["step"], word);
+        assert_eq!(scratch.last("step_skipped")["step"], word);
+    }
 }
