@@ -6,6 +6,7 @@
 //! - An error of the log is final: what runs is frozen and killed, nothing more is started.
 
 mod asking;
+pub mod claim;
 pub mod display;
 pub mod facts;
 pub mod guard;

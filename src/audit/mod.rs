@@ -40,7 +40,7 @@ pub use home::Home;
 pub use line::{FIRST_PREV, MAX_LINE};
 pub use log::{Draft, Log, MAX_APPEND, RESERVE, Recorded, SEGMENT};
 pub use note::{Checkpoint, NoteError, PublicKey};
-pub use read::{Found, ReadError, Reader, head, read};
+pub use read::{Found, ReadError, Reader, head, id, read};
 pub use report::{Finding, Kind, Report, Severity};
 pub use scan::entries_with;
 pub use verify::{Anchors, verify, verify_against};

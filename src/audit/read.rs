@@ -11,6 +11,7 @@ use super::lines::Lines;
 use super::log::Recorded;
 use super::tail::{Position, Tail, judge_unlocked};
 use super::{Home, names};
+use crate::history::event::Event;
 use crate::id::Digest;
 
 /// An entry and where it stands.
@@ -95,6 +96,17 @@ pub fn head(home: &Home) -> Result<Option<(u64, Digest)>, ReadError> {
         last = Some(found?.recorded);
     }
     Ok(last.map(|recorded| (recorded.entry.seq, Digest::of(recorded.line.as_bytes()))))
+}
+
+/// The UUID of the log of this home, which its first entry says: a log that was made anew in its place has another.
+///
+/// # Errors
+/// There is no log, or its beginning cannot be read.
+pub fn id(home: &Home) -> Result<String, ReadError> {
+    match read(home)?.next().transpose()?.map(|found| found.recorded.entry.event) {
+        Some(Event::LogCreated { log, .. }) => Ok(log),
+        Some(_) | None => Err(ReadError::NoLog { path: home.audit() }),
+    }
 }
 
 /// See [`read`].

@@ -336,8 +336,10 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
 
     /// What an entry says, and whether it can have happened.
     fn event(&mut self, line: u64, seq: u64, run: Option<RunId>, event: Event) {
-        let of_the_log =
-            matches!(event, Event::LogCreated { .. } | Event::LogRepaired { .. } | Event::LockRemoved { .. });
+        let of_the_log = matches!(
+            event,
+            Event::LogCreated { .. } | Event::LogRepaired { .. } | Event::LockRemoved { .. } | Event::LockKept { .. }
+        );
         if (seq == 1) != matches!(event, Event::LogCreated { .. }) {
             let text = "a log begins with `log_created`, and has it nowhere else".to_owned();
             self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), run.clone(), text);

@@ -16,7 +16,8 @@ use crate::cli::run::{answer, carry, people};
 use crate::cli::status::{OpenRun, find};
 use crate::cli::{Global, place};
 use crate::driver::launch::{Secrets, end_left};
-use crate::driver::locks::{Claim, LockError, Locks};
+use crate::driver::locks::{Holder, LockError, Locks};
+use crate::driver::stale::free_moved;
 use crate::driver::{self, Beginning};
 use crate::exec::containment::Containment;
 use crate::history::clip::clip;
@@ -232,21 +233,16 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     }
     approvals.extend(signed);
     let user = by_whom(&who);
-    let claim = Claim {
-        lock: String::new(),
-        run: open.run.clone(),
-        home: home.path().to_owned(),
-        runbook: open.runbook.clone(),
-        user: user.clone(),
-    };
+    let (run, runbook) = (open.run.clone(), open.runbook.clone());
+    let holder = Holder { run, home: home.clone(), runbook, user: user.clone() };
     // Before the locks: whoever may not write this log must not touch what its runs claim.
     let log = Log::open(&home, who).map_err(|error| Failure::Internal(error.to_string()))?;
-    let locks = Locks::take(&open.locks, &claim).map_err(|error| match error {
+    let locks = Locks::take(&open.locks, &holder).map_err(|error| match error {
         LockError::Held(reason) => {
             say(&format!("interlock: refused: {reason}"));
             Failure::Said(Cause::Locked.exit_code())
         }
-        LockError::Machine { .. } => Failure::Internal(error.to_string()),
+        LockError::Machine { .. } | LockError::Log(_) => Failure::Internal(error.to_string()),
     })?;
     // What is left of the step in doubt is ended when the run is set up.
     let resumption = Resumption { taken_over, ended: Vec::new() };
@@ -344,6 +340,7 @@ impl Abandon {
             log.append(&some.iter().map(|event| Draft { run: Some(&open.run), event }).collect::<Vec<_>>())
                 .map_err(|error| Failure::Internal(error.to_string()))?;
         }
+        free_moved(&open.locks, &open.run, &home);
         drop(alive);
         say(&format!("interlock: abandoned run {0}; review it with: interlock audit show {0}", open.run));
         Ok(ExitCode::SUCCESS)

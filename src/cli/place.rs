@@ -1,10 +1,12 @@
 //! Where things are kept, and who is at the keyboard.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use crate::audit::Home;
 use crate::cli::Global;
 use crate::cli::failure::Failure;
+use crate::diagnostic::escape::escape_line;
 use crate::history::entry::Who;
 
 /// The home: `--home` or `INTERLOCK_HOME`, else `/var/lib/interlock` for root and the user's state directory for others.
@@ -13,7 +15,13 @@ pub fn home(global: &Global) -> Result<Home, Failure> {
         Some(path) => path.clone(),
         None => default_home()?,
     };
-    Home::new(&path).map_err(|error| Failure::Wrong(format!("--home {}: {error}", path.display())))
+    let home = Home::new(&path).map_err(|error| Failure::Wrong(format!("--home {}: {error}", path.display())))?;
+    // What locks, plans and entries say of it is text.
+    if home.path().to_str().is_none() {
+        let home = escape_line(home.path().as_os_str().as_bytes());
+        return Err(Failure::Wrong(format!("--home {home}: the path is not UTF-8; say another with --home DIR")));
+    }
+    Ok(home)
 }
 
 fn default_home() -> Result<PathBuf, Failure> {

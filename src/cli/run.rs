@@ -19,7 +19,7 @@ use crate::cli::{Format, Global, place};
 use crate::consent::question::Requirement;
 use crate::driver::display::{self, Display};
 use crate::driver::launch::Secrets;
-use crate::driver::locks::{Alive, Claim, LockError, Locks, Sole};
+use crate::driver::locks::{Alive, Holder, LockError, Locks, Sole};
 use crate::driver::{self, Beginning, SignalSink, carry_out};
 use crate::exec::program::Programs;
 use crate::history::approval::Approval;
@@ -160,12 +160,13 @@ impl Run {
         let approvals = self.approved(&place, &mut attempt, &written, &needed)?;
         let (digest, bytes) = (attempt.plan.clone(), written.bytes);
         let names = procedure.plan.runbook.locks.clone();
-        let claim =
-            Claim { lock: String::new(), run: id.clone(), home: home.path().to_owned(), runbook, user: user.clone() };
-        let locks = match Locks::take(&names, &claim) {
+        let holder = Holder { run: id.clone(), home: home.clone(), runbook, user: user.clone() };
+        let locks = match Locks::take(&names, &holder) {
             Ok(locks) => locks,
             Err(LockError::Held(reason)) => return Err(attempt.refuse(Cause::Locked, &reason)),
-            Err(error @ LockError::Machine { .. }) => return Err(Failure::Internal(error.to_string())),
+            Err(error @ (LockError::Machine { .. } | LockError::Log(_))) => {
+                return Err(Failure::Internal(error.to_string()));
+            }
         };
         let policies = std::mem::take(&mut attempt.policies);
         // The plan's file is synced while the run is being set up, and asked for before the first entry.

@@ -1,14 +1,19 @@
 //! `interlock status`, and the runs that are not over, as the log tells them.
 
 use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::process::ExitCode;
 
 use crate::audit::{self, Home};
+use crate::cli::approvals::command;
 use crate::cli::failure::{Failure, put, say};
 use crate::cli::{Format, Global, place};
 use crate::diagnostic::escape::escape_line;
 use crate::driver::locks::Alive;
 use crate::driver::next::{Next, what_next};
+use crate::driver::stale::{Found, look};
 use crate::history::entry::Who;
 use crate::history::event::{Cause, Event};
 use crate::history::state::{Phase, State, StepStatus, Verdict};
@@ -128,7 +133,11 @@ impl OpenRun {
     pub(super) fn plan_text(&self, home: &Home) -> Result<String, Failure> {
         let path = home.run(&self.run).join("plan.yaml");
         let bytes = std::fs::read(&path).map_err(|error| {
-            Failure::Internal(format!("the plan of the run cannot be read: {}: {error}", path.display()))
+            Failure::Internal(format!(
+                "the plan of the run cannot be read: {}: {error}; put it back from a backup, or give the run up: {}",
+                path.display(),
+                command(&["interlock", "abandon", self.run.as_str(), "--reason", "WHY"])
+            ))
         })?;
         if self.plan.as_ref() != Some(&Digest::of(&bytes)) {
             return Err(Failure::Internal(format!(
@@ -252,7 +261,14 @@ pub(super) fn find(home: &Home, given: &str) -> Result<(OpenRun, Alive), Failure
         several => return Err(Failure::Wrong(format!("`{given}` fits {several} open runs; give more of the id"))),
     };
     let folder = home.run(&open.run);
-    match Alive::take(&folder) {
+    let alive = match Alive::take(&folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            is_nowhere_alive(&open)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(&folder).and_then(|()| Alive::take(&folder))
+        }
+        taken => taken,
+    };
+    match alive {
         Ok(Some(alive)) => Ok((open, alive)),
         Ok(None) => {
             say(&format!("interlock: refused: run {} is going on now, in another process", open.run));
@@ -260,4 +276,28 @@ pub(super) fn find(home: &Home, given: &str) -> Result<(OpenRun, Alive), Failure
         }
         Err(error) => Err(Failure::Internal(format!("{}: {error}", folder.display()))),
     }
+}
+
+/// Refuses a run whose folder was removed while a process may be carrying it out. Such a run gets a new folder, so that it can be given
+/// up; the old one cannot say any more that the run is going on, but its locks and the process that wrote its last entry can.
+fn is_nowhere_alive(open: &OpenRun) -> Result<(), Failure> {
+    let name = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+    let (pid, own) = (open.who.pid, std::process::id());
+    if pid != own && name(pid).is_some_and(|of| name(own) == Some(of)) {
+        say(&format!(
+            "interlock: refused: the folder of run {} is gone, and process {pid} may be carrying it out; end that process first",
+            open.run
+        ));
+        return Err(Failure::Said(Cause::Locked.exit_code()));
+    }
+    for lock in &open.locks {
+        match look(lock).map_err(|error| Failure::Internal(error.to_string()))? {
+            Found::Alive(why) => {
+                say(&format!("interlock: refused: {why}"));
+                return Err(Failure::Said(Cause::Locked.exit_code()));
+            }
+            Found::Free | Found::Claimed(_) => {}
+        }
+    }
+    Ok(())
 }

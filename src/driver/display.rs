@@ -138,6 +138,7 @@ impl Display {
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
             | Event::LockRemoved { .. }
+            | Event::LockKept { .. }
             | Event::RunRefused { .. }
             | Event::WatchesArmed { .. }
             | Event::Answered { .. }

@@ -6,35 +6,29 @@
 //! it had claimed, also after a reboot, until it is resumed, undone or abandoned.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use crate::audit::{self, Home};
-use crate::history::state::{Phase, State, Verdict};
+use crate::audit::{self, Home, ReadError};
+use crate::diagnostic::escape::escape_line;
+use crate::driver::claim::{self, Claim, LONGEST, RunOfClaim, Written, how_to_unlock};
 use crate::id::{Digest, RunId};
 
 /// Where the locks of the machine are.
 pub(super) const FOLDER: &str = "/var/lib/interlock-locks";
-/// The longest claim that is read, in bytes.
-const LONGEST: u64 = 8 << 10;
 
-/// Who holds a lock, as it is written in its file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Claim {
-    /// The lock's name.
-    pub lock: String,
-    /// The run.
+/// The run that takes locks.
+#[derive(Debug)]
+pub struct Holder {
+    /// Its id.
     pub run: RunId,
     /// The home that its log is in.
-    pub home: PathBuf,
-    /// The runbook's name.
+    pub home: Home,
+    /// Its runbook's name.
     pub runbook: String,
-    /// Who started it.
+    /// Who carries it out.
     pub user: String,
 }
 
@@ -56,6 +50,9 @@ pub enum LockError {
         /// What to do.
         hint: &'static str,
     },
+    /// The log of the run that wants it cannot be read, so no claim can name it.
+    #[error(transparent)]
+    Log(#[from] ReadError),
 }
 
 /// The locks of a run, held for as long as this lives, and claimed beyond that until they are released.
@@ -66,12 +63,24 @@ impl Locks {
     /// Takes all of them, in the order given (sorted, so that two runs cannot wait for each other), or none.
     ///
     /// # Errors
-    /// Another run holds one, or the machine failed.
-    pub fn take(names: &[String], claim: &Claim) -> Result<Self, LockError> {
+    /// Another run holds one, the machine failed, or the log cannot be read.
+    pub fn take(names: &[String], holder: &Holder) -> Result<Self, LockError> {
+        if names.is_empty() {
+            return Ok(Self(Vec::new()));
+        }
+        let log = audit::id(&holder.home)?;
+        let claim = |lock: &String| Claim {
+            lock: lock.clone(),
+            run: holder.run.clone(),
+            home: holder.home.path().to_owned(),
+            log: Some(log.clone()),
+            runbook: holder.runbook.clone(),
+            user: holder.user.clone(),
+        };
         let mut taken = Vec::with_capacity(names.len());
         let mut newly = Vec::new();
         for name in names {
-            match take_one(name, claim) {
+            match take_one(&claim(name)) {
                 Ok((file, Held::Before)) => taken.push(file),
                 Ok((file, Held::Newly)) => {
                     newly.push(taken.len());
@@ -150,7 +159,8 @@ enum Held {
     Newly,
 }
 
-fn take_one(name: &str, claim: &Claim) -> Result<(File, Held), LockError> {
+fn take_one(claim: &Claim) -> Result<(File, Held), LockError> {
+    let name = claim.lock.as_str();
     let path = Path::new(FOLDER).join(Digest::of(name.as_bytes()).as_str());
     let failed = |error: std::io::Error| LockError::Machine {
         lock: name.to_owned(),
@@ -177,26 +187,102 @@ fn take_one(name: &str, claim: &Claim) -> Result<(File, Held), LockError> {
         owner.map_err(|error| failed(error.into()))?;
         file.set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
     }
-    let before = read_claim(&mut file);
-    let held = if before.as_ref().is_some_and(|before| before.run == claim.run) { Held::Before } else { Held::Newly };
-    if let Some(other) = before
-        && other.run != claim.run
-        && !is_over(&other)
-    {
-        return Err(LockError::Held(format!(
-            "the lock `{name}` is held by run {0} of `{1}` (by {2}), which is not over; `interlock resume {0}`, `interlock undo \
-             {0}` or `interlock abandon {0}` first",
-            other.run, other.runbook, other.user
-        )));
-    }
-    let text = serde_json::to_vec(&Claim { lock: name.to_owned(), ..claim.clone() }).expect("a claim is plain text");
-    let written = file
-        .set_len(0)
-        .and_then(|()| file.seek(SeekFrom::Start(0)))
-        .and_then(|_| file.write_all(&text))
-        .and_then(|()| file.sync_all());
-    written.map_err(failed)?;
+    let held = match claim::read(&mut file).map_err(failed)? {
+        Written::Nothing => Held::Newly,
+        // The run of another log is another run, whatever its id.
+        Written::Claim(before)
+            if before.run == claim.run && before.log.as_ref().is_none_or(|log| Some(log) == claim.log.as_ref()) =>
+        {
+            // What stands there stays, unless the home was moved.
+            if before.home == claim.home {
+                return Ok((file, Held::Before));
+            }
+            if let Some(why) = why_not_moved(&before, claim) {
+                return Err(LockError::Held(format!("the lock `{name}` is held by {why}")));
+            }
+            Held::Before
+        }
+        Written::Claim(other) => match why_held(&other) {
+            None => Held::Newly,
+            Some(why) => return Err(LockError::Held(format!("the lock `{name}` is held by {why}"))),
+        },
+        Written::Garbled => {
+            return Err(LockError::Held(format!(
+                "what is written in the file of the lock `{name}`, {}, is no claim that can be read, so it cannot be told who holds it; \
+                 look for a run that names it (`interlock status`, with each --home that is used on this machine), and where there is none \
+                 remove the lock: {}",
+                path.display(),
+                how_to_unlock(name)
+            )));
+        }
+    };
+    write_claim(&mut file, claim, held).map_err(failed)?;
     Ok((file, held))
+}
+
+/// Why a claim of another run stands, with what to do; none if that run is over.
+fn why_held(claim: &Claim) -> Option<String> {
+    let run = claim.in_words();
+    match claim.run() {
+        RunOfClaim::Over(_) => None,
+        RunOfClaim::Open => Some(format!("{run}, which is not over; end it first: {}", claim.how_to_end())),
+        RunOfClaim::Gone(how) => Some(format!(
+            "{run}, which nothing can bring to its end: {how}; look at what it had begun, bring that to its end by hand, and remove the \
+             lock: {}",
+            how_to_unlock(&claim.lock)
+        )),
+        RunOfClaim::Unknown(why) => Some(format!(
+            "{run}, and it cannot be told whether that is over: {why}; let root look, and end it: {}",
+            claim.how_to_end()
+        )),
+    }
+}
+
+/// Why the home of a run, which now has another path than its claim says, was not moved there; none if it was.
+fn why_not_moved(before: &Claim, now: &Claim) -> Option<String> {
+    let (there, here) = (before.home.display().to_string(), now.home.display().to_string());
+    let (there, here) = (escape_line(&there), escape_line(&here));
+    let run = before.in_words();
+    match before.run() {
+        RunOfClaim::Over(_) | RunOfClaim::Gone(_) => None,
+        RunOfClaim::Open => Some(format!(
+            "{run} in {there}, where it is still open, so {here} is a copy or another name of that home; end it there: {}",
+            before.how_to_end()
+        )),
+        RunOfClaim::Unknown(why) => Some(format!(
+            "{run} in {there}, and it cannot be told whether it is still there: {why}; where {here} is that home, let root bring the run \
+             to its end: {}",
+            now.how_to_end()
+        )),
+    }
+}
+
+/// Writes a claim, durably. An empty file says that the lock is free, so at no moment is there one where the run may be open: a lock that
+/// is taken anew belongs to nobody until this is done, and one that was held is written over where it stands, with blanks up to its end.
+/// What a power cut leaves of that may be no claim, and is refused.
+fn write_claim(file: &mut File, claim: &Claim, held: Held) -> std::io::Result<()> {
+    let mut text = serde_json::to_vec(claim)?;
+    if text.len() as u64 > LONGEST {
+        return Err(std::io::Error::other("the claim would be too long"));
+    }
+    let mut write = || {
+        if held == Held::Newly {
+            file.set_len(0)?;
+        }
+        while (text.len() as u64) < file.metadata()?.len() {
+            text.push(b' ');
+        }
+        file.seek(SeekFrom::Start(0))?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        // Its name has to be there too after a power cut.
+        File::open(FOLDER)?.sync_all()
+    };
+    let written = write();
+    if written.is_err() && held == Held::Newly {
+        let _ = file.set_len(0);
+    }
+    written
 }
 
 fn make_folder() -> std::io::Result<()> {
@@ -208,57 +294,21 @@ fn make_folder() -> std::io::Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o1777))
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o1777))?;
+    File::open(folder.parent().unwrap_or(folder))?.sync_all()
 }
 
 pub(super) fn held_by_a_living_run(name: &str, file: &mut File) -> String {
     // Between the lock and the claim lies a moment.
-    let mut claim = read_claim(file);
     for _ in 0..50 {
-        if claim.is_some() {
-            break;
+        if let Ok(Written::Claim(claim)) = claim::read(file) {
+            return format!(
+                "the lock `{name}` is held by {}, which is going on now; {} tells of it",
+                claim.in_words(),
+                claim.how_to_see()
+            );
         }
         std::thread::sleep(Duration::from_millis(10));
-        claim = read_claim(file);
     }
-    match claim {
-        Some(claim) => format!(
-            "the lock `{name}` is held by run {} of `{}` (by {}), which is going on now",
-            claim.run, claim.runbook, claim.user
-        ),
-        None => format!("the lock `{name}` is held by a run that is just starting"),
-    }
-}
-
-/// What is written in the file, if it is a claim.
-pub(super) fn read_claim(file: &mut File) -> Option<Claim> {
-    file.seek(SeekFrom::Start(0)).ok()?;
-    let mut text = Vec::new();
-    file.take(LONGEST).read_to_end(&mut text).ok()?;
-    serde_json::from_slice(&text).ok()
-}
-
-/// Whether the run of a claim is over, or never began, by its log. Only a log that says so voids a claim: one that cannot be read
-/// leaves it standing.
-fn is_over(claim: &Claim) -> bool {
-    let Ok(home) = Home::new(&claim.home) else { return false };
-    let mut state = State::default();
-    let Ok(reader) = audit::read(&home) else { return false };
-    for found in reader {
-        let Ok(found) = found else { return false };
-        let entry = found.recorded.entry;
-        if entry.run.as_ref() == Some(&claim.run) && state.apply(&entry.event).is_err() {
-            return false;
-        }
-    }
-    match state.phase {
-        Phase::New | Phase::Over(Verdict::Completed | Verdict::Undone | Verdict::Abandoned | Verdict::Refused(_)) => {
-            true
-        }
-        Phase::Over(Verdict::Halted(_))
-        | Phase::Ready { .. }
-        | Phase::Acting { .. }
-        | Phase::Verifying { .. }
-        | Phase::Failed { .. } => false,
-    }
+    format!("the lock `{name}` is held by a run that is just starting; try again")
 }

@@ -5,10 +5,10 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use crate::audit::{self, Home, ReadError};
-use crate::driver::locks::{Claim, FOLDER, LockError, held_by_a_living_run, read_claim};
-use crate::history::state::{Phase, State, Verdict};
-use crate::id::Digest;
+use crate::audit::{self, Home};
+use crate::driver::claim::{self, Claim, RunOfClaim, Written};
+use crate::driver::locks::{FOLDER, LockError, held_by_a_living_run};
+use crate::id::{Digest, RunId};
 
 /// A lock, as it was found.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ pub enum Found {
     Free,
     /// A process holds it; in words.
     Alive(String),
-    /// A claim stands in it, and no process holds it.
+    /// A claim stands in it, or what is left of one, and no process holds it.
     Claimed(Claimed),
 }
 
@@ -26,20 +26,8 @@ pub enum Found {
 #[derive(Debug)]
 pub struct Claimed {
     file: File,
-    /// The claim.
-    pub claim: Claim,
-}
-
-/// What became of the run of a claim.
-#[derive(Debug, PartialEq, Eq)]
-#[must_use]
-pub enum RunOfClaim {
-    /// Its log knows it, and it is not over.
-    Open,
-    /// It cannot be brought to its end, for this reason; or it is over.
-    Gone(String),
-    /// That cannot be told, for this reason.
-    Unknown(String),
+    /// The claim; none where what is written there is none that can be read.
+    pub claim: Option<Claim>,
 }
 
 /// Looks at a lock.
@@ -69,16 +57,32 @@ pub fn look(name: &str) -> Result<Found, LockError> {
         Err(TryLockError::WouldBlock) => return Ok(Found::Alive(held_by_a_living_run(name, &mut file))),
         Err(TryLockError::Error(error)) => return Err(failed(error)),
     }
-    match read_claim(&mut file) {
-        Some(claim) => Ok(Found::Claimed(Claimed { file, claim })),
-        None => Ok(Found::Free),
+    let claim = match claim::read(&mut file).map_err(failed)? {
+        Written::Nothing => return Ok(Found::Free),
+        Written::Claim(claim) => Some(claim),
+        Written::Garbled => None,
+    };
+    Ok(Found::Claimed(Claimed { file, claim }))
+}
+
+/// Frees the locks of a run that is over by the log in this home, where their claims say another home that it was moved from: nobody
+/// would find that log from there. What cannot be freed is said by who wants the lock.
+pub fn free_moved(names: &[String], run: &RunId, home: &Home) {
+    let Ok(log) = audit::id(home) else { return };
+    for name in names {
+        let Ok(Found::Claimed(claimed)) = look(name) else { continue };
+        let own = |claim: &Claim| claim.run == *run && claim.log.as_ref() == Some(&log) && claim.home != home.path();
+        if claimed.claim.as_ref().is_some_and(own) && matches!(claimed.run(), RunOfClaim::Gone(_)) {
+            let _ = claimed.remove();
+        }
     }
 }
 
 impl Claimed {
     /// What became of its run.
     pub fn run(&self) -> RunOfClaim {
-        run_of(&self.claim)
+        let unreadable = || RunOfClaim::Gone("what is written in its file is no claim that can be read".to_owned());
+        self.claim.as_ref().map_or_else(unreadable, Claim::run)
     }
 
     /// Removes the claim.
@@ -88,48 +92,5 @@ impl Claimed {
     pub fn remove(self) -> std::io::Result<()> {
         self.file.set_len(0)?;
         self.file.sync_all()
-    }
-}
-
-fn run_of(claim: &Claim) -> RunOfClaim {
-    let place = claim.home.display();
-    let home = match Home::new(&claim.home) {
-        Ok(home) => home,
-        Err(error) => return RunOfClaim::Unknown(format!("{place}: {error}")),
-    };
-    let cannot = |error: ReadError| match &error {
-        ReadError::NoLog { .. } => RunOfClaim::Gone(format!("there is no audit log in {place}")),
-        ReadError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            RunOfClaim::Gone(format!("there is no audit log in {place}"))
-        }
-        ReadError::Io { .. } => RunOfClaim::Unknown(error.to_string()),
-        ReadError::Damaged { .. } => RunOfClaim::Gone(format!("the audit log in {place} does not verify: {error}")),
-    };
-    let reader = match audit::read(&home) {
-        Ok(reader) => reader,
-        Err(error) => return cannot(error),
-    };
-    let mut state = State::default();
-    for found in reader {
-        let entry = match found {
-            Ok(found) => found.recorded.entry,
-            Err(error) => return cannot(error),
-        };
-        if entry.run.as_ref() == Some(&claim.run)
-            && let Err(illegal) = state.apply(&entry.event)
-        {
-            return RunOfClaim::Gone(format!("the audit log in {place} does not verify: {illegal}"));
-        }
-    }
-    match state.phase {
-        Phase::New => RunOfClaim::Gone(format!("the audit log in {place} knows no such run")),
-        Phase::Over(Verdict::Completed | Verdict::Undone | Verdict::Abandoned | Verdict::Refused(_)) => {
-            RunOfClaim::Gone(format!("by the audit log in {place} it is over"))
-        }
-        Phase::Over(Verdict::Halted(_))
-        | Phase::Ready { .. }
-        | Phase::Acting { .. }
-        | Phase::Verifying { .. }
-        | Phase::Failed { .. } => RunOfClaim::Open,
     }
 }

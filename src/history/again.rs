@@ -139,6 +139,7 @@ impl State {
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
             | Event::LockRemoved { .. }
+            | Event::LockKept { .. }
             | Event::RunRefused { .. }
             | Event::RunOpened { .. }
             | Event::ApprovalAccepted(_)
@@ -181,6 +182,7 @@ impl State {
             | Event::LogCreated { .. }
             | Event::LogRepaired { .. }
             | Event::LockRemoved { .. }
+            | Event::LockKept { .. }
             | Event::RunRefused { .. }
             | Event::RunOpened { .. }
             | Event::ApprovalAccepted(_)

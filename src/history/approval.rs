@@ -150,6 +150,7 @@ impl State {
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
             | Event::LockRemoved { .. }
+            | Event::LockKept { .. }
             | Event::RunRefused { .. }
             | Event::WatchesArmed { .. }
             | Event::Answered { .. }

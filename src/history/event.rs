@@ -201,6 +201,20 @@ pub enum Cause {
     UndoFailed,
 }
 
+/// Whose claim stands in a lock, as it is written there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimedBy {
+    /// The run.
+    pub run: RunId,
+    /// The home that its log is in.
+    pub home: String,
+    /// Its runbook.
+    pub runbook: String,
+    /// Who had started it.
+    pub user: String,
+}
+
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", content = "data", rename_all = "snake_case", deny_unknown_fields)]
@@ -233,20 +247,32 @@ pub enum Event {
     LockRemoved {
         /// The lock's name.
         lock: String,
-        /// The run whose claim stood in it.
-        claimed_by: RunId,
-        /// The home that this run's log was in.
-        home: String,
-        /// Its runbook.
-        runbook: String,
-        /// Who had started it.
-        user: String,
+        /// Whose claim stood in it; none if it could not be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        claimed_by: Option<ClaimedBy>,
         /// How the run was found to be gone.
         gone: String,
         /// Why, in the person's words.
         reason: String,
         /// The operator permitted it alone: how.
         self_approved: AnsweredBy,
+    },
+    /// A person wanted to remove a lock, and was refused. Of no run.
+    LockKept {
+        /// The lock's name.
+        lock: String,
+        /// Whose claim stands in it; none if it was not looked at, or could not be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        claimed_by: Option<ClaimedBy>,
+        /// Why it was to be removed, in the person's words.
+        reason: String,
+        /// Why it was refused, as a kind.
+        cause: Cause,
+        /// Why it was refused, in words.
+        why: String,
+        /// The policies in force.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        policies: Vec<PolicyInForce>,
     },
     /// A run was refused before anything was started.
     RunRefused {

@@ -204,9 +204,10 @@ impl State {
 
     pub(super) fn apply_here(&mut self, event: &Event) -> Result<(), IllegalEvent> {
         match event {
-            Event::LogCreated { .. } | Event::LogRepaired { .. } | Event::LockRemoved { .. } => {
-                refuse("an entry about the log inside a run")
-            }
+            Event::LogCreated { .. }
+            | Event::LogRepaired { .. }
+            | Event::LockRemoved { .. }
+            | Event::LockKept { .. } => refuse("an entry about the log inside a run"),
             Event::RunOpened { plan, steps, .. } => self.open(plan, *steps),
             Event::RunRefused { cause, .. } => self.refuse_run(*cause),
             Event::ApprovalAccepted(approval) => self.accept_approval(approval),

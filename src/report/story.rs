@@ -8,7 +8,9 @@ use crate::diagnostic::escape::escape_line;
 use crate::history::approval::{Approval, PolicyInForce};
 use crate::history::deviation::Override;
 use crate::history::entry::{Entry, Who};
-use crate::history::event::{AnsweredBy, Cause, DecidedBy, Ending, Event, Sight, StopDecision, Verdict, Way};
+use crate::history::event::{
+    AnsweredBy, Cause, ClaimedBy, DecidedBy, Ending, Event, Sight, StopDecision, Verdict, Way,
+};
 use crate::id::{Digest, Fingerprint, StepId};
 use crate::plan::{Procedure, action_in_words};
 use crate::runbook::duration;
@@ -48,19 +50,25 @@ impl Teller {
                 escape_line(reason)
             )],
             Event::ApprovalAccepted(approval) => vec![approved(approval)],
-            Event::LockRemoved { lock, claimed_by, home, user, gone, reason, .. } => vec![
-                format!(
+            Event::LockRemoved { lock, claimed_by, gone, reason, .. } => {
+                let first = format!(
                     "! DEVIATION, SELF-APPROVED: the lock `{}` was removed: {}",
                     escape_line(lock),
                     escape_line(reason)
-                ),
-                format!(
-                    "      run {claimed_by} by {} in {} held it: {}",
-                    escape_line(user),
-                    escape_line(home),
-                    escape_line(gone)
-                ),
-            ],
+                );
+                vec![first, format!("      {}: {}", claimant(claimed_by.as_ref()), escape_line(gone))]
+            }
+            Event::LockKept { lock, claimed_by, reason, why, .. } => {
+                let first = format!(
+                    "{} wanted to remove the lock `{}` ({}), and was refused: {}",
+                    escape_line(&by_whom(&entry.who)),
+                    escape_line(lock),
+                    escape_line(reason),
+                    escape_line(why)
+                );
+                let claim = claimed_by.as_ref().map(|by| format!("      {}", claimant(Some(by))));
+                std::iter::once(first).chain(claim).collect()
+            }
             Event::RunRefused { cause, reason, seen, .. } => {
                 let mut lines = vec![format!("refused ({}): {}", cause_in_words(*cause), escape_line(reason))];
                 lines.extend(seen.iter().map(sight_line));
@@ -292,6 +300,14 @@ pub fn by_whom(who: &Who) -> String {
 fn policy_line(policy: &PolicyInForce) -> String {
     let operator = policy.operator.as_ref().map(|person| format!(", operated by {person}")).unwrap_or_default();
     format!("      under {} (number {}, {}){operator}", escape_line(&policy.file), policy.number, short(&policy.digest))
+}
+
+/// Whose claim stands or stood in a lock.
+fn claimant(claimed_by: Option<&ClaimedBy>) -> String {
+    claimed_by.map_or_else(
+        || "who held it cannot be told".to_owned(),
+        |by| format!("run {} by {} in {} held it", by.run, escape_line(&by.user), escape_line(&by.home)),
+    )
 }
 
 fn approved(approval: &Approval) -> String {

@@ -44,13 +44,12 @@ impl Scratch {
         std::fs::read_to_string(self.path().join(name)).unwrap_or_default()
     }
 
-    /// The program with this home, nothing on standard input, and no surroundings of the tester's.
+    /// The program with this home, unless another is given, nothing on standard input, and no surroundings of the tester's.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_interlock"));
         command
             .args(arguments)
-            .arg("--home")
-            .arg(self.home())
+            .args(if arguments.contains(&"--home") { vec![] } else { vec!["--home".into(), self.home()] })
             .current_dir(self.path())
             .env_remove("INTERLOCK_HOME")
             .env_remove("INTERLOCK_POLICY")

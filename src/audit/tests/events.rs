@@ -5,8 +5,8 @@ use crate::audit::{Draft, read, verify};
 use crate::history::approval::{Approval, CertifiedBy, CountsUnder, PolicyInForce};
 use crate::history::deviation::{Deviation, Override};
 use crate::history::event::{
-    AnsweredBy, Cause, DecidedBy, Ending, Event, Heed, Interpreter, Output, Program, Question, Sight, StopDecision,
-    Verdict, WatchedFact, Way,
+    AnsweredBy, Cause, ClaimedBy, DecidedBy, Ending, Event, Heed, Interpreter, Output, Program, Question, Sight,
+    StopDecision, Verdict, WatchedFact, Way,
 };
 use crate::id::{Digest, Fingerprint, StepId};
 
@@ -62,18 +62,29 @@ fn all() -> Vec<Event> {
         under: vec![CountsUnder { policy: digest(), number: 1, until: "2026-11-22T05:00:00Z".parse().unwrap() }],
         signature: text(),
     };
+    let claimed_by = ClaimedBy {
+        run: "01a20171-54e8-7180-9231-1d65dacb99ea".parse().unwrap(),
+        home: text(),
+        runbook: text(),
+        user: text(),
+    };
     let mut all = vec![
         Event::LogCreated { log: text(), program: text(), key: Some(text()) },
         Event::LogRepaired { segment: text(), offset: 1, length: 2, digest: digest(), kept_in: text() },
         Event::LockRemoved {
             lock: text(),
-            claimed_by: "01a20171-54e8-7180-9231-1d65dacb99ea".parse().unwrap(),
-            home: text(),
-            runbook: text(),
-            user: text(),
+            claimed_by: Some(claimed_by.clone()),
             gone: text(),
             reason: text(),
             self_approved: AnsweredBy::Terminal,
+        },
+        Event::LockKept {
+            lock: text(),
+            claimed_by: Some(claimed_by),
+            reason: text(),
+            cause: Cause::Locked,
+            why: text(),
+            policies: policies.clone(),
         },
         Event::RunRefused {
             runbook: text(),
@@ -219,10 +230,11 @@ fn kind(event: &Event) -> usize {
         Event::StopDecided { .. } => 30,
         Event::ApprovalAccepted(_) => 31,
         Event::TakeUpRefused { .. } => 32,
+        Event::LockKept { .. } => 34,
     }
 }
 
-const KINDS: usize = 34;
+const KINDS: usize = 35;
 
 #[test]
 fn there_is_a_sample_of_each_event() {
@@ -238,8 +250,10 @@ fn every_event_is_read_back_as_it_was_written_and_has_an_object_for_data() {
     let mut log = open(&scratch.home).unwrap();
     let run = run_id(1);
     for event in all() {
-        let of_the_log =
-            matches!(event, Event::LogCreated { .. } | Event::LogRepaired { .. } | Event::LockRemoved { .. });
+        let of_the_log = matches!(
+            event,
+            Event::LogCreated { .. } | Event::LogRepaired { .. } | Event::LockRemoved { .. } | Event::LockKept { .. }
+        );
         let draft = Draft { run: (!of_the_log).then_some(&run), event: &event };
         let line = log.append(&[draft]).unwrap().remove(0).line;
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
