@@ -1,9 +1,6 @@
 //! `interlock approve`.
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,7 +9,8 @@ use chrono::Utc;
 use crate::cli::approvals::{command, keygen};
 use crate::cli::failure::{Failure, put, say};
 use crate::cli::in_force::InForce;
-use crate::cli::{Format, Global, place};
+use crate::cli::whole::Existing;
+use crate::cli::{Format, Global, place, whole};
 use crate::consent::key::{Fingerprint, SigningKey};
 use crate::consent::keygen::{Key, Keygen};
 use crate::consent::policy::Subject;
@@ -343,15 +341,9 @@ fn beside(document: &Path, signer: &str) -> PathBuf {
     document.with_file_name(name)
 }
 
-/// Writes a signature, never over another file.
+/// Writes a signature, whole or not at all, and never over another file.
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let write = || {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
-        // Whatever the umask is: whoever runs the plan must be able to read it.
-        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        (&file).write_all(bytes).and_then(|()| file.sync_all())
-    };
-    write().map_err(|error: std::io::Error| {
+    whole::write(path, bytes, Existing::Stays).map_err(|error| {
         let hint = match error.kind() {
             std::io::ErrorKind::AlreadyExists => "; somebody signed already: check it, and move it away to sign anew",
             _ => "",

@@ -21,6 +21,7 @@ mod run;
 mod status;
 mod unlock;
 mod waiting;
+mod whole;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -12,6 +12,7 @@ use crate::cli::failure::{Failure, say};
 use crate::cli::gate::full_command;
 use crate::cli::in_force::InForce;
 use crate::cli::status::{OpenRun, find};
+use crate::cli::whole::Existing;
 use crate::cli::{Global, bound, place, plan};
 use crate::consent::policy::{Need, Subject};
 use crate::consent::question::{Permission as Policy, Requirement, StepRule};
@@ -161,7 +162,7 @@ impl Override {
             policies: in_force.marks(),
         };
         let text = request.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
-        plan::write_new(&self.output, &text, plan::Existing::by_force(self.force), "request")?;
+        plan::write_new(&self.output, &text, Existing::by_force(self.force), "request")?;
         let file = self.output.display().to_string();
         say(&format!(
             "interlock: wrote {file}: {}, until {}; SHA-256 {}",

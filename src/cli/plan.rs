@@ -1,7 +1,5 @@
 //! `interlock plan`.
 
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,7 +8,8 @@ use crate::cli::deviations::ToPlan;
 use crate::cli::failure::{Failure, put, say};
 use crate::cli::given::GivenRunbook;
 use crate::cli::in_force::InForce;
-use crate::cli::{Format, Global, place};
+use crate::cli::whole::Existing;
+use crate::cli::{Format, Global, place, whole};
 use crate::diagnostic::escape::{escape_line, escape_text};
 use crate::driver::facts::look_at_all;
 use crate::exec::program::Programs;
@@ -91,48 +90,14 @@ impl Plan {
     }
 }
 
-/// What becomes of a file that is there already.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Existing {
-    /// It stays, and nothing is written.
-    Stays,
-    /// It is replaced.
-    IsReplaced,
-}
-
-impl Existing {
-    /// As `--force` says.
-    pub(super) fn by_force(force: bool) -> Self {
-        if force { Self::IsReplaced } else { Self::Stays }
-    }
-}
-
 /// Writes a file that people are to read and sign, whole or not at all.
 pub(super) fn write_new(path: &Path, bytes: &str, existing: Existing, what: &str) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| {
+    whole::write(path, bytes.as_bytes(), existing).map_err(|error| {
         let hint = match error.kind() {
             std::io::ErrorKind::AlreadyExists => "; give another name, or --force to replace it",
             _ => "",
         };
         Failure::Wrong(format!("the {what} cannot be written to {}: {error}{hint}", path.display()))
-    };
-    let create = |path: &Path| {
-        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
-        // Whatever the umask is: those who sign it must be able to read it.
-        file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
-        (&file).write_all(bytes.as_bytes()).and_then(|()| file.sync_all())
-    };
-    if existing == Existing::Stays {
-        return create(path).map_err(failed);
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let beside = path.with_file_name(name);
-    create(&beside).map_err(failed)?;
-    std::fs::rename(&beside, path).map_err(|error| {
-        // What is left of it would only confuse.
-        let _ = std::fs::remove_file(&beside);
-        failed(error)
     })
 }
 

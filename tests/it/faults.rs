@@ -79,17 +79,17 @@ fn p01_a_log_that_breaks_while_going_back_stops_it_and_undo_goes_all_the_way_onc
 }
 
 /// A file system of its own, as large as it is told to be; gone with its guard.
-struct SmallDisk<'a>(&'a Path);
+pub struct SmallDisk<'a>(&'a Path);
 
 impl<'a> SmallDisk<'a> {
-    fn at(path: &'a Path) -> Self {
+    pub fn at(path: &'a Path) -> Self {
         std::fs::create_dir(path).unwrap();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m,mode=700", "none"]).arg(path).status();
         assert!(mounted.unwrap().success(), "a small file system can be mounted (this needs root)");
         Self(path)
     }
 
-    fn resize(&self, bytes: u64) {
+    pub fn resize(&self, bytes: u64) {
         let resized = Command::new("mount").args(["-o", &format!("remount,size={bytes}")]).arg(self.0).status();
         assert!(resized.unwrap().success());
     }

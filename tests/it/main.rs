@@ -24,6 +24,7 @@ mod random;
 mod reruns;
 mod runs;
 mod signed_overrides;
+mod signing;
 mod support;
 mod take_over;
 mod terminal;

@@ -1,0 +1,62 @@
+//! Files that people are to read and sign are there whole or not at all, also where the disk is full or the machine goes down meanwhile. What
+//! is unfinished has a name of its own, which is no document's and no signature's, and goes away with an error.
+
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use rustix::fs::{CWD, RenameFlags};
+use rustix::io::Errno;
+use uuid::Uuid;
+
+/// What becomes of a file that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It stays, and nothing is written.
+    Stays,
+    /// It is replaced.
+    IsReplaced,
+}
+
+impl Existing {
+    /// As `--force` says.
+    pub fn by_force(force: bool) -> Self {
+        if force { Self::IsReplaced } else { Self::Stays }
+    }
+}
+
+/// Writes a file for all to read, whole or not at all: beside its place, synced, and then put there.
+///
+/// # Errors
+/// Of the system; [`io::ErrorKind::AlreadyExists`] if a file is there that stays. Nothing is left behind, and what was there is there.
+pub fn write(path: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> {
+    // Not made of the file's own name, to which nothing may fit any more; and nobody else's.
+    let unfinished = path.with_file_name(format!(".interlock-{}.new", Uuid::now_v7()));
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&unfinished)?;
+    fill(&file, bytes).and_then(|()| put(&unfinished, path, existing)).inspect_err(|_| {
+        // What is left of it would only confuse.
+        let _ = std::fs::remove_file(&unfinished);
+    })
+}
+
+fn fill(mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    // Whatever the umask is: whoever signs it, or runs with it, must be able to read it.
+    file.set_permissions(Permissions::from_mode(0o644))?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn put(unfinished: &Path, path: &Path, existing: Existing) -> io::Result<()> {
+    match existing {
+        Existing::IsReplaced => std::fs::rename(unfinished, path),
+        Existing::Stays => match rustix::fs::renameat_with(CWD, unfinished, CWD, path, RenameFlags::NOREPLACE) {
+            // NFS and others cannot do it in one step; a second name is never put over another file either.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+                std::fs::hard_link(unfinished, path)?;
+                std::fs::remove_file(unfinished)
+            }
+            renamed => Ok(renamed?),
+        },
+    }
+}
