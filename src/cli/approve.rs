@@ -15,7 +15,7 @@ use crate::consent::key::{Fingerprint, SigningKey};
 use crate::consent::keygen::{Key, Keygen};
 use crate::consent::policy::Subject;
 use crate::consent::question::{Permission, StepRule};
-use crate::consent::request::Request;
+use crate::consent::request::{Asks, Request};
 use crate::consent::signature::Namespace;
 use crate::consent::signers::Role;
 use crate::consent::sshsig;
@@ -116,7 +116,8 @@ fn read_request(text: &str, in_force: &InForce) -> Result<Shown, String> {
         None => {}
         Some(person) => {
             let operator = in_force.policies().operated_by(person);
-            match in_force.policies().override_needed(kind, &StepRule::Unsaid, subject, &operator) {
+            let rule = request.asks.as_ref().map_or(StepRule::Unsaid, Asks::rule);
+            match in_force.policies().override_needed(kind, &rule, subject, &operator) {
                 Permission::Forbidden(why) => asked.push(why),
                 Permission::Allowed(needed) => asked.extend(needed.iter().map(|one| {
                     let who: Vec<&str> = one.who.iter().map(Person::as_str).collect();

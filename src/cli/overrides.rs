@@ -16,7 +16,7 @@ use crate::cli::whole::Existing;
 use crate::cli::{Global, bound, place, plan};
 use crate::consent::policy::{Need, Subject};
 use crate::consent::question::{Permission as Policy, Requirement, StepRule};
-use crate::consent::request::{Request, VERSION};
+use crate::consent::request::{Asks, Request, VERSION};
 use crate::diagnostic::escape::escape_line;
 use crate::history::approval::Approval;
 use crate::history::clip::clip;
@@ -151,6 +151,7 @@ impl Override {
             runbook: open.runbook.clone(),
             labels: procedure.plan.runbook.labels.clone(),
             step_does: step_does(&procedure, &deviation),
+            asks: asks(&procedure, &deviation).map_err(Failure::Wrong)?,
             deviation,
             reason: clip(&self.reason, 4096),
             asked_by: AskedBy { user: by_whom(&who), person: in_force.person() },
@@ -371,8 +372,9 @@ impl Attempt<'_> {
         }
         let runbook = &self.procedure.plan.runbook;
         // Who signs goes by these, so they must be those of the run.
-        let described = (&request.runbook, &request.labels, &request.step_does);
-        if described != (&runbook.name, &runbook.labels, &step_does(self.procedure, &request.deviation)) {
+        let described = (&request.runbook, &request.labels, &request.step_does, &request.asks);
+        let does = step_does(self.procedure, &request.deviation);
+        if described != (&runbook.name, &runbook.labels, &does, &asks(self.procedure, &request.deviation)?) {
             return Err("what the request says of the runbook or the step is not so; ask again".to_owned());
         }
         is_possible(self.procedure, &self.open.state, &request.deviation)?;
@@ -405,14 +407,14 @@ impl Attempt<'_> {
             Err(why) => return Ok(Err(why)),
         };
         let rule = match rule_of(self.procedure, deviation) {
-            OverrideRule::Unsaid => StepRule::Unsaid,
+            OverrideRule::Never if deviation.kind() != DeviationKind::Abandon => StepRule::Never,
             // Giving a run up must stay possible, as the policy has it.
-            OverrideRule::Never if deviation.kind() == DeviationKind::Abandon => StepRule::Unsaid,
-            OverrideRule::Never => StepRule::Never,
-            OverrideRule::Needs { need, of } => match of.parse() {
-                Ok(of) => StepRule::Needs { need: need.map_or(Need::All, Need::Number), of },
-                Err(_) => return Ok(Err(format!("the runbook names `{of}`, which is no name of a group"))),
-            },
+            OverrideRule::Never | OverrideRule::Unsaid | OverrideRule::Needs { .. } => {
+                match asks(self.procedure, deviation) {
+                    Ok(asks) => asks.as_ref().map_or(StepRule::Unsaid, Asks::rule),
+                    Err(why) => return Ok(Err(why)),
+                }
+            }
         };
         let subject = Subject { name: &runbook.name, labels: &runbook.labels };
         let policies = self.in_force.policies();
@@ -471,6 +473,20 @@ impl Attempt<'_> {
         record(self.home, self.who, &self.open.run, &event)?;
         say(&said);
         Ok(Failure::Said(Cause::NotAllowed.exit_code()))
+    }
+}
+
+/// Whose signatures the runbook itself asks for, for a deviation.
+///
+/// # Errors
+/// If it names what cannot be a group.
+fn asks(procedure: &Procedure, deviation: &Deviation) -> Result<Option<Asks>, String> {
+    match rule_of(procedure, deviation) {
+        OverrideRule::Needs { need, of } => match of.parse() {
+            Ok(of) => Ok(Some(Asks { need: need.map_or(Need::All, Need::Number), of })),
+            Err(_) => Err(format!("the runbook names `{of}`, which is no name of a group")),
+        },
+        OverrideRule::Unsaid | OverrideRule::Never => Ok(None),
     }
 }
 

@@ -2,12 +2,15 @@
 //! the run, its plan, the one deviation, why and until when; whoever changes a byte of it has another request.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_yaml::with::singleton_map_recursive;
 
+use super::policy::Need;
+use super::question::StepRule;
 use crate::history::deviation::Deviation;
-use crate::id::{Digest, Moment, Nonce, RunId};
+use crate::id::{Digest, GroupName, Moment, Nonce, RunId};
 use crate::plan::{AskedBy, Here, PolicyMark};
 use crate::yaml::write::to_yaml;
 
@@ -34,6 +37,9 @@ pub struct Request {
     /// What the step would do, for people; none where it is about no step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_does: Option<String>,
+    /// Whose signatures the runbook itself asks for, beyond the policies; none where it does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks: Option<Asks>,
     /// Why.
     pub reason: String,
     /// Who asks.
@@ -51,6 +57,50 @@ pub struct Request {
     /// The policies that it was made under.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<PolicyMark>,
+}
+
+/// Whose signatures a runbook asks for, for a deviation of a step or of the run; written in words, `all of core` or `2 of core`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Asks {
+    /// How many.
+    pub need: Need,
+    /// Of which group of the policy.
+    pub of: GroupName,
+}
+
+impl Asks {
+    /// As the policies are asked about it.
+    pub fn rule(&self) -> StepRule {
+        StepRule::Needs { need: self.need, of: self.of.clone() }
+    }
+}
+
+impl fmt::Display for Asks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.need {
+            Need::All => write!(f, "all of {}", self.of),
+            Need::Number(number) => write!(f, "{number} of {}", self.of),
+        }
+    }
+}
+
+impl From<Asks> for String {
+    fn from(asks: Asks) -> Self {
+        asks.to_string()
+    }
+}
+
+impl TryFrom<String> for Asks {
+    type Error = String;
+
+    fn try_from(words: String) -> Result<Self, String> {
+        let asks = words.split_once(" of ").and_then(|(need, of)| {
+            let need = if need == "all" { Need::All } else { Need::Number(need.parse().ok()?) };
+            Some(Self { need, of: of.parse().ok()? })
+        });
+        asks.ok_or_else(|| format!("`{words}` does not say how many of which group, such as `all of core`"))
+    }
 }
 
 /// Why a text is not a request.
@@ -131,7 +181,7 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
-    use super::{Request, VERSION};
+    use super::{Asks, Need, Request, RequestError, VERSION};
     use crate::history::deviation::Deviation;
     use crate::id::{Digest, Moment, Nonce, RunId};
     use crate::plan::{AskedBy, Here};
@@ -153,6 +203,7 @@ mod tests {
             labels: [("env".to_owned(), "production".to_owned())].into(),
             deviation: Deviation::Waive { step: "change".parse().unwrap(), fact: "monit stopped".parse().unwrap() },
             step_does: Some("change /srv/pg".to_owned()),
+            asks: Some(Asks { need: Need::Number(2), of: "core".parse().unwrap() }),
             reason: "monit is watched by hand: \u{202e}no".to_owned(),
             asked_by: AskedBy { user: "amy".to_owned(), person: None },
             host: "db1".to_owned(),
@@ -161,6 +212,20 @@ mod tests {
             valid_until: moment("2026-11-22T05:00:00Z"),
             nonce: Nonce::from_bytes(&[7; 16]),
             policies: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn what_a_runbook_asks_for_stands_in_words_and_in_no_others() {
+        for words in ["all of core", "2 of core"] {
+            assert_eq!(Asks::try_from(words.to_owned()).unwrap().to_string(), words);
+        }
+        for words in ["", "all", "core", "none of core", "all of ", "all of no group", "-1 of core"] {
+            Asks::try_from(words.to_owned()).unwrap_err();
+        }
+        let text = request().to_yaml().unwrap();
+        for other in ["02 of core", "+2 of core"] {
+            assert!(matches!(Request::from_file(&text.replace("2 of core", other)).unwrap_err(), RequestError::Form));
         }
     }
 

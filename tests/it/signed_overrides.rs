@@ -16,8 +16,13 @@ struct Case {
 impl Case {
     /// A run that halted because its second step failed.
     fn halted(rules: &str) -> Self {
+        Self::halted_in(STEPS, rules)
+    }
+
+    /// The same with these steps.
+    fn halted_in(steps: &str, rules: &str) -> Self {
         let site = Site::new(rules);
-        site.runbook(STEPS);
+        site.runbook(steps);
         let ran = site.interlock(&["run", "change.yaml"]);
         assert_eq!(ran.code, 7, "{}", ran.stderr);
         let run = site.scratch.the_open_run();
@@ -183,4 +188,32 @@ fn p05_what_a_request_says_of_the_run_to_those_who_sign_it_must_be_so() {
         }
         case.refused(&["--override", "forged.yaml"], &["is not so"]);
     }
+}
+
+#[test]
+fn p06_who_signs_a_request_is_told_whose_signatures_the_step_itself_asks_for() {
+    let case = Case::halted("overrides:\n  - {deviations: [accept_failed], need: 1, of: core, valid_for: 1h}\n");
+    assert_eq!(case.ask("plain.yaml", &["--accept", "fail"]).code, 0);
+    assert!(!case.site.scratch.read("plain.yaml").contains("\nasks:"));
+    let steps = STEPS.replace("test -e DIR/let}", "test -e DIR/let, override: {need: all, of: core}}");
+    let case =
+        Case::halted_in(&steps, "overrides:\n  - {deviations: [accept_failed], need: 1, of: core, valid_for: 1h}\n");
+    assert_eq!(case.ask("request.yaml", &["--accept", "fail"]).code, 0);
+    let text = case.site.scratch.read("request.yaml");
+    assert!(text.contains("\nasks: all of core\n"), "{text}");
+    let ran = case.site.interlock(&["approve", "request.yaml", "--key", "bea", "--yes"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.ends_with(&format!("{text}request.yaml.bea@example.org.sig\n")), "{}", ran.stdout);
+    for words in ["  1 of `core`, the operator not counted (", "  all of `core`, the operator not counted ("] {
+        assert!(ran.stderr.contains(words), "`{words}`: {}", ran.stderr);
+    }
+    case.refused(&["--override", "request.yaml"], &["missing: cy@example.org"]);
+    // A request that does not say so is not for this run, whoever signed it.
+    case.site.scratch.write("forged.yaml", &text.replace("asks: all of core\n", ""));
+    for key in ["bea", "cy"] {
+        case.site.sign("forged.yaml", REQUEST, key, &format!("forged.yaml.{key}.sig"));
+    }
+    case.refused(&["--override", "forged.yaml"], &["is not so"]);
+    case.site.approve("request.yaml", "cy");
+    assert_eq!(case.resume(&["--override", "request.yaml"]).code, 13);
 }
