@@ -20,7 +20,7 @@ use crate::consent::signature::Namespace;
 use crate::consent::signers::Role;
 use crate::consent::sshsig;
 use crate::consent::wire::base64;
-use crate::diagnostic::escape::{escape_line, escape_text};
+use crate::diagnostic::escape::{escape_line, reveal_line};
 use crate::history::deviation::Deviation;
 use crate::history::event::Cause;
 use crate::id::{Digest, Person};
@@ -126,8 +126,9 @@ fn read_request(text: &str, in_force: &InForce) -> Result<Shown, String> {
             }
         }
     }
-    let head = format!("REQUEST FOR A DEVIATION: {}\n", escape_line(&request.deviation.to_string()));
-    Ok(Shown { page: format!("{head}{}", escape_text(text)), asked })
+    // Its own bytes: in the one form in which they are read, what hides or could be taken for something else stands as escapes.
+    let head = format!("REQUEST FOR A DEVIATION: {}\n", reveal_line(&request.deviation.to_string()));
+    Ok(Shown { page: format!("{head}{text}"), asked })
 }
 
 fn read_plan(text: &str, in_force: &InForce) -> Result<Shown, String> {
@@ -175,10 +176,13 @@ impl Approve {
         let keygen = keygen()?;
         let surroundings = surroundings();
         let agent_key = self.key_of_agent(&keygen, &surroundings, &in_force)?;
-        if global.format == Format::Human {
-            put(&shown.page)?;
+        match global.format {
+            Format::Human => put(&shown.page)?,
+            // There it would be in the way of the data; but nobody is to sign what was not shown.
+            Format::Json => say(&shown.page),
         }
-        say(&format!("\nthe policy in force:\n  {}", shown.asked.join("\n  ")));
+        let asked: Vec<String> = shown.asked.iter().map(|one| reveal_line(one)).collect();
+        say(&format!("\nthe policy in force:\n  {}", asked.join("\n  ")));
         self.consent(global, kind)?;
         let key = match (&agent_key, &self.key) {
             (Some(line), _) => Key::InAgent(line),

@@ -16,6 +16,34 @@ pub fn escape_text<T: AsRef<[u8]> + ?Sized>(raw: &T) -> Cow<'_, str> {
     escape(raw.as_ref(), is_unfit)
 }
 
+/// For one line of what people decide by, such as the page of a plan that they sign: as [`escape_line`], and tabs, characters without a
+/// look of their own, and words that could be taken for others ([`conceals`]) are escaped too.
+pub fn reveal_line(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for piece in text.split_inclusive(BLANKS) {
+        let conceals = conceals(piece.trim_end_matches(BLANKS));
+        for c in piece.chars() {
+            if matches!(c, '\n' | '\t') || has_no_look(c) || (conceals && !c.is_ascii()) {
+                push_escape(&mut shown, c);
+            } else {
+                shown.push(c);
+            }
+        }
+    }
+    shown
+}
+
+/// What stands between words.
+pub const BLANKS: [char; 3] = [' ', '\n', '\t'];
+
+/// Whether a character is never shown as itself to who decides by it: what must not reach a terminal, other controls, and what nobody has
+/// given a look yet.
+pub fn has_no_look(c: char) -> bool {
+    is_unfit(c)
+        || (c != '\n' && c != '\t' && c.is_control())
+        || matches!(c, '\u{fffe}' | '\u{ffff}' | '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..)
+}
+
 /// Whether a character must not reach a terminal: C0 but for line feed and tab, DEL, C1, marks and controls of
 /// direction, what has no width, line and paragraph separators, tag characters (Unicode 16, chapter 23).
 pub fn is_unfit(c: char) -> bool {
@@ -77,6 +105,7 @@ fn push_escape(shown: &mut String, c: char) {
     match c {
         '\n' => shown.push_str("\\n"),
         '\r' => shown.push_str("\\r"),
+        '\t' => shown.push_str("\\t"),
         '\u{0}'..='\u{7f}' => push_byte(shown, u8::try_from(u32::from(c)).expect("ASCII fits a byte")),
         _ => write!(shown, "\\u{{{:x}}}", u32::from(c)).expect("writing to a String cannot fail"),
     }
@@ -90,7 +119,7 @@ fn push_byte(shown: &mut String, byte: u8) {
 mod tests {
     use proptest::prelude::{any, proptest};
 
-    use super::{escape_line, escape_text, is_unfit};
+    use super::{escape_line, escape_text, is_unfit, reveal_line};
 
     #[test]
     fn what_is_harmless_is_not_copied() {
@@ -103,6 +132,20 @@ mod tests {
         assert_eq!(escape_text("a\nb\u{202e}c\u{9b}1m"), "a\nb\\u{202e}c\\u{9b}1m");
         assert_eq!(escape_line(b"\xff\x9b[31mok".as_slice()), "\\xff\\x9b[31mok");
         assert_eq!(escape_line("\u{e0041}\u{200d}\u{feff}\u{2028}"), "\\u{e0041}\\u{200d}\\u{feff}\\u{2028}");
+    }
+
+    #[test]
+    fn p06_what_could_be_taken_for_something_else_is_spelled_out_where_people_decide_by_it() {
+        assert_eq!(reveal_line("/usr/bin/p\u{430}sswd -x"), "/usr/bin/p\\u{430}sswd -x");
+        assert_eq!(
+            reveal_line("'\u{441}\u{430}'"),
+            "'\\u{441}\\u{430}'",
+            "a whole word of letters that look like others"
+        );
+        assert_eq!(reveal_line("a \u{5d0}\u{5d1} 1"), "a \\u{5d0}\\u{5d1} 1", "from right to left");
+        assert_eq!(reveal_line("rm\u{ff0d}rf a\u{a0}b"), "rm\\u{ff0d}rf a\\u{a0}b");
+        assert_eq!(reveal_line("\u{e000}\u{202e}\u{1b}[2J\r\n\t"), "\\u{e000}\\u{202e}\\x1b[2J\\r\\n\\t");
+        assert_eq!(reveal_line("Обновить базу Überprüfung 日本"), "Обновить базу Überprüfung 日本");
     }
 
     fn forbidden(c: char) -> bool {

@@ -85,6 +85,14 @@ impl Plan {
         write::to_yaml(self).map_err(PlanError::Shape)
     }
 
+    /// The systems as they stand in the plan's bytes, further to the left: how each fact is told.
+    ///
+    /// # Errors
+    /// As [`Plan::to_yaml`].
+    pub fn systems_to_yaml(&self) -> Result<String, PlanError> {
+        write::to_yaml(&self.runbook.systems).map_err(PlanError::Shape)
+    }
+
     /// Reads a plan back from its bytes.
     pub fn from_yaml(text: &str) -> Result<Self, PlanError> {
         let plan: Self = singleton_map_recursive::deserialize(serde_yaml::Deserializer::from_str(text))

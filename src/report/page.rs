@@ -1,9 +1,10 @@
-//! A plan as a page for the people who sign it: who asks, for where and when, and of each step exactly what is executed, as whom, under
-//! which facts, and how it is taken back. Nothing that is executed is left out; all of it is escaped.
+//! A plan as a page for the people who sign it: who asks, for where and when, where the procedure is to be left, of each step exactly what
+//! is executed, as whom, under which facts, and how it is taken back, and how each fact is told. Nothing that is executed is left out, and
+//! every text of the plan goes through [`reveal_line`]: what hides, or could be taken for something else, is spelled out.
 
-use crate::diagnostic::escape::{escape_line, escape_text};
+use crate::diagnostic::escape::reveal_line;
 use crate::id::{Digest, Fact};
-use crate::plan::{Plan, command_line};
+use crate::plan::{Plan, Planned, command_line};
 use crate::runbook::model::{
     Action, Applies, IfEnsured, InDoubt, Leftovers, OnFailure, OverrideRule, SecretSource, Setting, Step, Text, WayBack,
 };
@@ -27,14 +28,15 @@ struct Page {
 impl Page {
     /// A line `name: value`, indented.
     fn line(&mut self, indent: usize, name: &str, value: &str) {
-        self.text.push_str(&format!("{}{name}: {}\n", " ".repeat(indent), escape_line(value)));
+        self.text.push_str(&format!("{}{name}: {}\n", " ".repeat(indent), reveal_line(value)));
     }
 
     /// A text of several lines, each behind a mark, so that nothing in it can look like a part of the page.
     fn block(&mut self, indent: usize, name: &str, value: &str) {
         self.text.push_str(&format!("{}{name}:\n", " ".repeat(indent)));
-        for line in value.lines() {
-            self.text.push_str(&format!("{}│ {}\n", " ".repeat(indent), escape_text(line)));
+        // Not `lines`, which drops a carriage return.
+        for line in value.strip_suffix('\n').unwrap_or(value).split('\n') {
+            self.text.push_str(&format!("{}│ {}\n", " ".repeat(indent), reveal_line(line)));
         }
     }
 
@@ -43,6 +45,9 @@ impl Page {
         let title = runbook.title.as_ref().map(|title| format!(": {title}")).unwrap_or_default();
         self.line(0, "plan", &format!("{}{title}", runbook.name));
         self.line(2, "sha256", Digest::of(bytes.as_bytes()).as_str());
+        for planned in &plan.deviations {
+            self.deviation(2, planned);
+        }
         if let Some(binding) = &plan.binding {
             let person = binding.asked_by.person.as_ref().map(|person| format!("{person}, ")).unwrap_or_default();
             self.line(2, "asked by", &format!("{person}the user {}", binding.asked_by.user));
@@ -85,6 +90,10 @@ impl Page {
         self.overrides(2, &runbook.overrides);
     }
 
+    fn deviation(&mut self, indent: usize, planned: &Planned) {
+        self.line(indent, "DEVIATION", &format!("{}: {}", planned.deviation, planned.reason));
+    }
+
     fn facts_line(&mut self, indent: usize, name: &str, facts: &[Fact]) {
         if !facts.is_empty() {
             let facts: Vec<String> = facts.iter().map(Fact::to_string).collect();
@@ -93,8 +102,11 @@ impl Page {
     }
 
     fn step(&mut self, plan: &Plan, at: usize, step: &Step) {
-        let title = step.title.as_ref().map(|title| format!("  {}", escape_line(title))).unwrap_or_default();
+        let title = step.title.as_ref().map(|title| format!("  {}", reveal_line(title))).unwrap_or_default();
         self.text.push_str(&format!("\n[{}/{}] {}{title}\n", at + 1, plan.runbook.steps.len(), step.id));
+        for planned in plan.deviations.iter().filter(|planned| planned.deviation.step() == Some(&step.id)) {
+            self.deviation(4, planned);
+        }
         if let Some(when) = &step.when {
             let values: Vec<String> = when.values.iter().map(|(name, value)| format!("{name} = {value}")).collect();
             let applies = match when.applies {
@@ -208,12 +220,13 @@ impl Page {
         if plan.runbook.systems.is_empty() {
             return;
         }
-        self.text.push_str("\nhow each fact is told: under `systems` in the plan\n");
-        for (name, system) in &plan.runbook.systems {
-            let states: Vec<String> = system.states.keys().map(ToString::to_string).collect();
-            let kind = system.kind.as_ref().map(|kind| format!(" (the kind `{kind}`)")).unwrap_or_default();
-            self.line(2, name.as_str(), &format!("{}{kind}", states.join(", ")));
-        }
+        let systems = plan.systems_to_yaml().expect("systems that were read from a plan can be written as one");
+        self.text.push('\n');
+        self.block(
+            0,
+            "how each fact is told (each `command` is executed, and again for as long as its fact is held)",
+            &systems,
+        );
     }
 }
 
@@ -228,7 +241,7 @@ fn secret_in_words(source: &SecretSource) -> String {
     match source {
         SecretSource::Env(name) => format!("the environment's {name}"),
         SecretSource::File(path) => format!("the file {}", path.display()),
-        SecretSource::Command(argv) => format!("what this writes: {}", command_line(argv)),
+        SecretSource::Command(argv) => format!("what this command writes: {}", command_line(argv)),
         SecretSource::Prompt(text) => format!("the person who operates: {text}"),
     }
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_yaml::with::singleton_map_recursive;
 use serde_yaml::{Mapping, Value};
 
-use crate::diagnostic::escape::{conceals, is_unfit};
+use crate::diagnostic::escape::{BLANKS, conceals, has_no_look};
 
 /// The longest key that stands in front of its `:` in the same line; YAML allows 1024 characters.
 const LONGEST_KEY: usize = 120;
@@ -212,15 +212,15 @@ fn quoted_lines(out: &mut String, text: &str, indent: usize) {
 
 /// The inside of double quotes.
 fn escaped(out: &mut String, text: &str) {
-    for piece in text.split_inclusive([' ', '\n', '\t']) {
-        let conceals = conceals(piece.trim_end_matches([' ', '\n', '\t']));
+    for piece in text.split_inclusive(BLANKS) {
+        let conceals = conceals(piece.trim_end_matches(BLANKS));
         for c in piece.chars() {
             match c {
                 '"' => out.push_str("\\\""),
                 '\\' => out.push_str("\\\\"),
                 '\n' => out.push_str("\\n"),
                 '\t' => out.push_str("\\t"),
-                c if !needs_escape(c) && (c.is_ascii() || !conceals) => out.push(c),
+                c if !has_no_look(c) && (c.is_ascii() || !conceals) => out.push(c),
                 c => {
                     let code = u32::from(c);
                     let written = match code {
@@ -237,15 +237,7 @@ fn escaped(out: &mut String, text: &str) {
 
 /// Whether a word can be written as it is, without quotes around it.
 fn is_shown(word: &str) -> bool {
-    !conceals(word) && !word.chars().any(needs_escape)
-}
-
-/// Whether a character is never written as itself.
-fn needs_escape(c: char) -> bool {
-    // Beyond what must not reach a terminal: what YAML does not allow, and what nobody has given a look yet.
-    is_unfit(c)
-        || (c != '\n' && c != '\t' && c.is_control())
-        || matches!(c, '\u{fffe}' | '\u{ffff}' | '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..)
+    !conceals(word) && !word.chars().any(has_no_look)
 }
 
 #[cfg(test)]
