@@ -15,7 +15,7 @@ use crate::driver::facts::look_at_all;
 use crate::exec::program::Programs;
 use crate::history::event::{Sight, Verdict};
 use crate::id::Digest;
-use crate::plan::{self, Procedure};
+use crate::plan::{self, PlanError, Procedure};
 
 /// Shows exactly what would be done: the runbook with every parameter filled in. Starts nothing.
 ///
@@ -59,7 +59,7 @@ impl Plan {
             plan.deviations = self.deviations.of(&Procedure::new(plan.clone()))?;
             plan.binding = Some(bind(&place::home(global)?, &who, &in_force, &self.window)?);
         }
-        let bytes = plan.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
+        let bytes = bytes_of(&plan)?;
         if let Some(path) = &self.output {
             write_new(path, &bytes, Existing::by_force(self.force), "plan")?;
             say_written(global, path, &plan, &bytes)?;
@@ -88,6 +88,16 @@ impl Plan {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The bytes of a plan that is shown, signed or run; refused if it is too large to be read again.
+pub(super) fn bytes_of(plan: &plan::Plan) -> Result<String, Failure> {
+    plan.to_file().map_err(|error| match error {
+        PlanError::TooLarge(_) => Failure::Wrong(format!("{}: {error}", plan.source)),
+        PlanError::Shape(_) | PlanError::Form | PlanError::Wrong(_) | PlanError::Version(_) => {
+            Failure::Internal(error.to_string())
+        }
+    })
 }
 
 /// Writes a file that people are to read and sign, whole or not at all.

@@ -13,7 +13,7 @@ use crate::cli::failure::{Failure, say};
 use crate::cli::gate::{self, Attempt};
 use crate::cli::given::{Document, GivenRunbook};
 use crate::cli::in_force::InForce;
-use crate::cli::plan::write_new;
+use crate::cli::plan::{bytes_of, write_new};
 use crate::cli::waiting::{Waited, wait};
 use crate::cli::whole::Existing;
 use crate::cli::{Format, Global, place};
@@ -97,7 +97,7 @@ impl Run {
         let (plan, bytes, binding) = match self.given.read_also_plan(global)? {
             Document::Runbook(read) => {
                 let plan = read.plan(&programs)?;
-                let bytes = plan.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
+                let bytes = bytes_of(&plan)?;
                 (plan, bytes, None)
             }
             Document::Plan { text, plan, binding } => (*plan, text, Some(*binding)),
@@ -261,7 +261,7 @@ impl Run {
         let Place { global, home, who, in_force } = *place;
         let binding = bind(home, who, in_force, &Window::default())?;
         plan.binding = Some(binding.clone());
-        let bytes = plan.to_yaml().map_err(|error| Failure::Internal(error.to_string()))?;
+        let bytes = bytes_of(plan)?;
         attempt.plan = Digest::of(bytes.as_bytes());
         let path = self.plan_out.clone().unwrap_or_else(|| default_name(&plan.runbook.name, &binding));
         write_new(&path, &bytes, Existing::Stays, "plan")?;

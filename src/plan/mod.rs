@@ -14,6 +14,7 @@ use crate::id::{Digest, Fact};
 use crate::runbook::holds::{Hold, holds};
 use crate::runbook::model::{Action, Probe, Runbook, SecretSource, Side, State, Step};
 use crate::runbook::{Value, check_again};
+use crate::yaml::form::{self, Misform};
 use crate::yaml::write;
 pub use binding::{AskedBy, Binding, Here, LogHead, PolicyMark};
 pub use deviations::Planned;
@@ -62,6 +63,11 @@ pub enum PlanError {
         "this is not as this program writes a plan, so it was changed by hand or by another version; make a new plan"
     )]
     Form,
+    /// Larger than what is read.
+    #[error(
+        "this plan is too large: {0}; make runbooks of fewer steps out of its runbook, and move data into files of their own"
+    )]
+    TooLarge(Misform),
     /// It says what no runbook that was checked could say.
     #[error("this plan was not made from a runbook that passed its check: {0}; make a new plan")]
     Wrong(String),
@@ -93,7 +99,17 @@ impl Plan {
         write::to_yaml(&self.runbook.systems).map_err(PlanError::Shape)
     }
 
-    /// Reads a plan back from its bytes.
+    /// The bytes of a plan that is to be signed or run: none that [`Self::from_file`] would not read again.
+    ///
+    /// # Errors
+    /// It is too large.
+    pub fn to_file(&self) -> Result<String, PlanError> {
+        let text = self.to_yaml()?;
+        form::check(&text)?;
+        Ok(text)
+    }
+
+    /// Reads a plan back from its bytes, which this program wrote and nobody else could change.
     pub fn from_yaml(text: &str) -> Result<Self, PlanError> {
         let plan: Self = singleton_map_recursive::deserialize(serde_yaml::Deserializer::from_str(text))
             .map_err(|error| PlanError::Shape(error.to_string()))?;
@@ -106,6 +122,7 @@ impl Plan {
     /// # Errors
     /// As said; nothing of it is to be used then.
     pub fn from_file(text: &str) -> Result<Self, PlanError> {
+        form::check(text)?;
         let plan = Self::from_yaml(text)?;
         if plan.to_yaml()? != text {
             return Err(PlanError::Form);
@@ -120,6 +137,15 @@ impl Plan {
     /// Whether a text is meant to be a plan, and not a runbook.
     pub fn is_meant(text: &str) -> bool {
         text.lines().any(|line| line.starts_with("interlock_plan:"))
+    }
+}
+
+impl From<Misform> for PlanError {
+    fn from(misform: Misform) -> Self {
+        match misform {
+            Misform::OtherForm => Self::Form,
+            Misform::TooLong | Misform::TooMany | Misform::TooDeep => Self::TooLarge(misform),
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 
 use super::{AskedBy, Binding, Executes, LogHead, Plan, PlanError, ProgramFile, Programs, VERSION, command_line};
 use crate::id::{Digest, Fingerprint, Nonce};
+use crate::runbook::model::Action;
 use crate::runbook::{Given, check};
+use crate::yaml::form::Misform;
 use crate::yaml::source::decode;
 
 const RUNBOOK: &str = r#"interlock: 1
@@ -117,6 +119,21 @@ fn a_plan_is_read_back_in_the_one_form_in_which_it_is_written() {
         assert!(matches!(Plan::from_file(&other), Err(PlanError::Form)), "{other}");
     }
     assert!(Plan::is_meant(&text) && !Plan::is_meant(RUNBOOK));
+}
+
+#[test]
+fn a_plan_that_would_not_be_read_again_is_not_written() {
+    let mut plan = plan();
+    assert_eq!(plan.to_file().unwrap(), plan.to_yaml().unwrap());
+    plan.runbook.steps[3].action = Action::Manual("x".repeat(16 << 20));
+    let written = plan.to_file().unwrap_err();
+    assert!(matches!(written, PlanError::TooLarge(Misform::TooLong)), "{written}");
+    let read = Plan::from_file(&plan.to_yaml().unwrap()).unwrap_err();
+    assert_eq!(read.to_string(), written.to_string());
+    plan.runbook.steps[3].action = Action::Manual("x".to_owned());
+    plan.runbook.locks = vec!["a".to_owned(); 1_000_000];
+    let written = plan.to_file().unwrap_err();
+    assert!(matches!(written, PlanError::TooLarge(Misform::TooMany)), "{written}");
 }
 
 #[test]

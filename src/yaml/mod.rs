@@ -1,10 +1,11 @@
 //! YAML files that people write, with the place of everything in them: [`source`] reads bytes at the door, [`tree`] makes a tree
 //! of them whose every node knows where it stands, [`read`] takes values out of it and reports what is wrong. What the keys mean is
 //! the business of the rooms that use this: runbooks, kinds, parameter files, policies. [`write`](mod@write) is how the program writes files that
-//! people sign.
+//! people sign, and [`form`](mod@form) says which of those it reads back.
 
 pub mod code;
 pub mod duration;
+pub mod form;
 pub mod read;
 pub mod source;
 pub mod tree;

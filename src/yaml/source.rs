@@ -14,7 +14,7 @@ use crate::diagnostic::{Diagnostic, Source};
 /// The longest file that is read, in bytes.
 pub const LONGEST: u64 = 4 << 20;
 /// The longest file that is read where a plan may stand as well, in bytes: a plan repeats in every step what its runbook says once.
-pub const LONGEST_PLAN: u64 = 64 << 20;
+pub const LONGEST_PLAN: u64 = super::form::LONGEST;
 
 /// Reads a file that a person wrote (`open` with `O_NONBLOCK`, `fstat`, a bounded read).
 ///

@@ -247,6 +247,7 @@ mod tests {
 
     use super::document;
     use crate::diagnostic::escape::is_unfit;
+    use crate::yaml::form::check;
 
     fn written(text: &str) -> String {
         document(&[(Value::from("a"), Value::from(text))].into_iter().collect())
@@ -392,6 +393,7 @@ mod tests {
             let read: Value = serde_yaml::from_str(&text).map_err(|error| proptest::test_runner::TestCaseError::fail(format!("{error}\n{text}")))?;
             prop_assert_eq!(read, Value::Mapping(root), "{}", text);
             prop_assert!(!text.contains(|c: char| c == '\t' || is_unfit(c)), "{}", text);
+            prop_assert_eq!(check(&text), Ok(()), "{}", text);
         }
     }
 }

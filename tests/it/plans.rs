@@ -327,3 +327,23 @@ fn p06_after_its_window_a_run_is_only_taken_back() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(scratch.path().join("undone").exists());
 }
+
+#[test]
+fn a_plan_that_could_not_be_read_again_is_neither_written_nor_run() {
+    let scratch = Scratch::new();
+    // Within what the checker allows, but letters that look like others are written as escapes.
+    let words = "{{ word }}".repeat(30);
+    let steps: String = (0..60).map(|at| format!("  - {{id: s{at}, run: [touch, DIR/ran, \"{words}\"]}}\n")).collect();
+    let steps = steps.replace("DIR", &scratch.path().display().to_string());
+    scratch.write(
+        "runbook.yaml",
+        &format!("{HEAD}params: {{word: {{type: string, default: {}}}}}\nsteps:\n{steps}", "\u{430}".repeat(2000)),
+    );
+    for arguments in [&["plan", "runbook.yaml", "-o", "plan.yaml"][..], &["run", "runbook.yaml"]] {
+        let ran = scratch.interlock(arguments);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        let words = "runbook.yaml: this plan is too large: it is longer than 16 MiB; make runbooks of fewer steps";
+        assert!(ran.stderr.contains(words), "{}", ran.stderr);
+    }
+    assert!(!scratch.path().join("plan.yaml").exists() && !scratch.path().join("ran").exists());
+}
