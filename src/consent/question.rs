@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::calendar::{self, Calendar, WindowState};
 use super::keygen::Keygen;
 use super::operator::{Acting, NotAnOperator};
-use super::policy::{GlassRule, Need, OwnSignature, Policy, Quota, Subject};
+use super::policy::{Need, OwnSignature, Policy, Quota, Subject};
 use super::signature::{Accepted, Namespace, Rejected, Roster, verify};
 use crate::history::deviation::DeviationKind;
 use crate::id::{Digest, GroupName, Person};
@@ -95,27 +95,6 @@ pub enum Permission {
     Allowed(Vec<Requirement>),
     /// It is not, whoever signs.
     Forbidden(String),
-}
-
-/// Whether the glass may be broken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[must_use]
-pub enum Glass {
-    /// It may, with all of these met.
-    Allowed(Vec<Broken>),
-    /// It may not.
-    Forbidden(String),
-}
-
-/// What breaking the glass under one rule needs and brings with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Broken {
-    /// The signatures that it still needs.
-    pub requirement: Requirement,
-    /// The rule, with whom to tell and who reviews by when.
-    pub rule: GlassRule,
-    /// Everybody who must sign the finished run.
-    pub reviewers: BTreeSet<Person>,
 }
 
 impl Requirement {
@@ -262,37 +241,6 @@ impl Policies {
             return Err(Unmeetable(message));
         }
         Ok(needed)
-    }
-
-    /// Whether the glass may be broken for a run: each policy must have a rule about it, and all those rules must be met.
-    pub fn break_glass(&self, subject: Subject<'_>, operator: &Operator) -> Glass {
-        let mut broken = Vec::new();
-        for (place, policy) in self.0.iter().enumerate() {
-            let rules: Vec<&GlassRule> = policy.break_glass.iter().filter(|rule| rule.subject.fits(subject)).collect();
-            if rules.is_empty() {
-                return Glass::Forbidden(format!("{} has no glass to break for `{}`", policy.name, subject.name));
-            }
-            for rule in rules {
-                let may = operator.under(place).is_some_and(|person| policy.groups[&rule.who].contains(person));
-                if !may {
-                    let why =
-                        format!("only `{}` may break the glass ({} line {})", rule.who, policy.name, rule.quota.line);
-                    return Glass::Forbidden(why);
-                }
-                match requirement(policy, place, &rule.quota, Namespace::Override, operator) {
-                    Ok(requirement) => broken.push(Broken {
-                        requirement,
-                        rule: rule.clone(),
-                        reviewers: policy.groups[&rule.review_of].clone(),
-                    }),
-                    Err(Unmeetable(why)) => return Glass::Forbidden(why),
-                }
-            }
-        }
-        if broken.is_empty() {
-            return Glass::Forbidden("there is no policy, so there is no glass to break".to_owned());
-        }
-        Glass::Allowed(broken)
     }
 
     /// Whether runs like this may go on at a moment.

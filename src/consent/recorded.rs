@@ -87,7 +87,7 @@ pub fn holds(
     at: DateTime<Utc>,
 ) -> Result<(), String> {
     fits(approval)?;
-    let namespace = [Namespace::Plan, Namespace::Override, Namespace::Review]
+    let namespace = [Namespace::Plan, Namespace::Override]
         .into_iter()
         .find(|namespace| namespace.as_str() == approval.namespace)
         .ok_or_else(|| format!("`{}` is no purpose that is known", approval.namespace.escape_debug()))?;

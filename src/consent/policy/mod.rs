@@ -57,8 +57,6 @@ pub struct Policy {
     pub windows: Vec<WindowRule>,
     /// When none may.
     pub freezes: Vec<Freeze>,
-    /// Who may run without the approvals in an emergency.
-    pub break_glass: Vec<GlassRule>,
     /// The most that a runbook may ask for.
     pub limits: Limits,
 }
@@ -132,23 +130,6 @@ pub struct OverrideRule {
     pub subject: Match,
     /// Which signatures.
     pub quota: Quota,
-}
-
-/// Who may run without the approvals in an emergency, and what follows from it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GlassRule {
-    /// Which runs.
-    pub subject: Match,
-    /// The group of which the operator must be.
-    pub who: GroupName,
-    /// Which signatures it still needs.
-    pub quota: Quota,
-    /// The command that tells others, at once.
-    pub tell: Vec<String>,
-    /// Everybody in this group must sign the finished run.
-    pub review_of: GroupName,
-    /// How long after the end of the run they have for it.
-    pub review_within: Duration,
 }
 
 /// The most that a runbook may ask for; none where the policy does not say.

@@ -38,10 +38,9 @@ const POLICY: Keys = Keys {
         "forbid",
         "windows",
         "freezes",
-        "break_glass",
         "limits",
     ],
-    later: &["checkpoints", "notify", "redact"],
+    later: &["break_glass", "checkpoints", "notify", "redact"],
 };
 
 const PERSON: Keys = Keys { of: "a person", known: &["users"], later: &[] };
@@ -110,7 +109,7 @@ fn policy(
         .iter()
         .map(|(name, (_, members))| (name.clone(), members.iter().map(|(person, _)| person.clone()).collect()))
         .collect();
-    let rules = rules::read(reader, fields, &members, &operators);
+    let rules = rules::read(reader, fields, &members);
     let forbidden = fields.get("forbid").map(|node| rules::deviations(reader, node)).unwrap_or_default();
     contradictions(reader, fields, &forbidden, &rules.overrides);
     let (windows, freezes): (Vec<WindowRule>, Vec<Freeze>) = super::calendar_text::read(reader, fields);
@@ -145,7 +144,6 @@ fn policy(
         forbidden: forbidden.into_iter().map(|(deviation, _)| deviation).collect(),
         windows,
         freezes,
-        break_glass: rules.break_glass,
         limits,
     })
 }

@@ -1,16 +1,16 @@
-//! The rules of a policy that ask for signatures: approvals, overrides, breaking the glass.
+//! The rules of a policy that ask for signatures: approvals and overrides.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::read::{Placed, Reader, subject};
-use super::{APPROVAL_VALID_FOR, ApprovalRule, GlassRule, Need, OVERRIDE_VALID_FOR, OverrideRule, OwnSignature, Quota};
+use super::{APPROVAL_VALID_FOR, ApprovalRule, Need, OVERRIDE_VALID_FOR, OverrideRule, OwnSignature, Quota};
 use crate::consent::code;
 use crate::diagnostic::{Diagnostic, Span, quoted, suggest};
 use crate::history::deviation::DeviationKind;
 use crate::id::{GroupName, Person};
 use crate::yaml::code::TWICE;
-use crate::yaml::read::{Fields, Keys, absolute_path, whole_number};
+use crate::yaml::read::{Fields, Keys, whole_number};
 use crate::yaml::tree::{Content, Node};
 
 const APPROVAL: Keys =
@@ -20,20 +20,14 @@ const OVERRIDE: Keys = Keys {
     known: &["deviations", "match", "need", "of", "operator_counts", "valid_for"],
     later: &[],
 };
-const GLASS: Keys = Keys {
-    of: "a rule of `break_glass`",
-    known: &["match", "who", "need", "of", "operator_counts", "valid_for", "tell", "review"],
-    later: &[],
-};
-const TELL: Keys = Keys { of: "`tell`", known: &["run"], later: &[] };
-const REVIEW: Keys = Keys { of: "`review`", known: &["of", "within"], later: &[] };
+/// The persons of each group.
+type Groups = BTreeMap<GroupName, BTreeSet<Person>>;
 
 /// The rules that ask for signatures.
 #[derive(Default)]
 pub(super) struct Rules {
     pub(super) approvals: Vec<ApprovalRule>,
     pub(super) overrides: Vec<OverrideRule>,
-    pub(super) break_glass: Vec<GlassRule>,
     pub(super) quotas: Vec<Rule>,
 }
 
@@ -43,25 +37,12 @@ pub(super) struct Rule {
     pub(super) span: Span,
 }
 
-/// What is known when rules are read.
-struct Known<'k> {
-    groups: &'k BTreeMap<GroupName, BTreeSet<Person>>,
-    operators: &'k BTreeSet<Person>,
-}
-
-pub(super) fn read(
-    reader: &mut Reader<'_>,
-    fields: &Fields<'_>,
-    groups: &BTreeMap<GroupName, BTreeSet<Person>>,
-    operators: &BTreeSet<Person>,
-) -> Rules {
-    let known = Known { groups, operators };
+pub(super) fn read(reader: &mut Reader<'_>, fields: &Fields<'_>, groups: &Groups) -> Rules {
     let mut rules = Rules::default();
     for item in items(reader, fields, "approvals") {
         let Some(fields) = reader.fields(item, &APPROVAL) else { continue };
         let subject = subject(reader, &fields);
-        reader.required(&fields, "need", APPROVAL.of);
-        if let Some(quota) = quota(reader, &fields, APPROVAL.of, APPROVAL_VALID_FOR, &known) {
+        if let Some(quota) = quota(reader, &fields, APPROVAL.of, APPROVAL_VALID_FOR, groups) {
             rules.quotas.push(Rule { quota: quota.clone(), span: reader.first_line(item.span) });
             rules.approvals.push(ApprovalRule { subject, quota });
         }
@@ -71,17 +52,10 @@ pub(super) fn read(
         let named = reader.required(&fields, "deviations", OVERRIDE.of);
         let named = named.map(|node| deviations(reader, node)).unwrap_or_default();
         let subject = subject(reader, &fields);
-        reader.required(&fields, "need", OVERRIDE.of);
-        if let Some(quota) = quota(reader, &fields, OVERRIDE.of, OVERRIDE_VALID_FOR, &known) {
+        if let Some(quota) = quota(reader, &fields, OVERRIDE.of, OVERRIDE_VALID_FOR, groups) {
             rules.quotas.push(Rule { quota: quota.clone(), span: reader.first_line(item.span) });
             let deviations = named.into_iter().map(|(deviation, _)| deviation).collect();
             rules.overrides.push(OverrideRule { deviations, subject, quota });
-        }
-    }
-    for item in items(reader, fields, "break_glass") {
-        if let Some((rule, span)) = glass(reader, item, &known) {
-            rules.quotas.push(Rule { quota: rule.quota.clone(), span });
-            rules.break_glass.push(rule);
         }
     }
     rules
@@ -91,58 +65,13 @@ fn items<'n>(reader: &mut Reader<'_>, fields: &Fields<'n>, key: &str) -> &'n [No
     fields.get(key).and_then(|node| reader.list(node, "a list of rules")).unwrap_or_default()
 }
 
-fn glass(reader: &mut Reader<'_>, item: &Node<'_>, known: &Known<'_>) -> Option<(GlassRule, Span)> {
-    let fields = reader.fields(item, &GLASS)?;
-    let subject = subject(reader, &fields);
-    let who = reader.required(&fields, "who", GLASS.of).and_then(|node| group(reader, node, known));
-    if let (Some(who), Some(node)) = (&who, fields.get("who"))
-        && !known.groups[who].iter().any(|person| known.operators.contains(person))
-    {
-        let message = format!("nobody in `{who}` may operate, so nobody could break this glass");
-        let diagnostic = Diagnostic::error(code::UNMEETABLE, message).at(node.span, "no operator in it");
-        reader.report(diagnostic.help("give its members users under `persons`, and see that `operators` has them"));
-    }
-    let quota = quota(reader, &fields, GLASS.of, OVERRIDE_VALID_FOR, known);
-    let tell = reader.required(&fields, "tell", GLASS.of).and_then(|node| tell(reader, node));
-    let review = reader.required(&fields, "review", GLASS.of).and_then(|node| review(reader, node, known));
-    let (review_of, review_within) = review?;
-    let rule = GlassRule { subject, who: who?, quota: quota?, tell: tell?, review_of, review_within };
-    Some((rule, reader.first_line(item.span)))
-}
-
-fn tell(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<String>> {
-    let fields = reader.fields(node, &TELL)?;
-    let list = reader.required(&fields, "run", "`tell`")?;
-    let items = reader.list(list, "a command as a list, such as `[/usr/local/bin/page, on-call]`")?;
-    let (program, arguments) = match items.split_first() {
-        Some(parts) => parts,
-        None => {
-            reader.wrong_value(list.span, "the command is empty", "write `[program, argument, …]`");
-            return None;
-        }
-    };
-    let mut argv =
-        vec![reader.parsed(program, "the absolute path of a program", |text| absolute_path(text).map(str::to_owned))?];
-    for argument in arguments {
-        argv.push(reader.word(argument, "an argument")?.to_owned());
-    }
-    Some(argv)
-}
-
-fn review(reader: &mut Reader<'_>, node: &Node<'_>, known: &Known<'_>) -> Option<(GroupName, Duration)> {
-    let fields = reader.fields(node, &REVIEW)?;
-    let of = reader.required(&fields, "of", "`review`").and_then(|node| group(reader, node, known));
-    let within = reader.required(&fields, "within", "`review`").and_then(|node| reader.positive_duration(node));
-    Some((of?, within?))
-}
-
 /// A group that the policy has.
-fn group(reader: &mut Reader<'_>, node: &Node<'_>, known: &Known<'_>) -> Option<GroupName> {
+fn group(reader: &mut Reader<'_>, node: &Node<'_>, groups: &Groups) -> Option<GroupName> {
     let text = reader.word(node, "the name of a group")?;
-    if let Some(name) = text.parse::<GroupName>().ok().filter(|name| known.groups.contains_key(name)) {
+    if let Some(name) = text.parse::<GroupName>().ok().filter(|name| groups.contains_key(name)) {
         return Some(name);
     }
-    let names: Vec<&str> = known.groups.keys().map(GroupName::as_str).collect();
+    let names: Vec<&str> = groups.keys().map(GroupName::as_str).collect();
     let message = format!("there is no group {}", quoted(text));
     let mut diagnostic = Diagnostic::error(code::UNKNOWN_GROUP, message).at(node.span, "not a group of this policy");
     let help = suggest::did_you_mean(text, &names);
@@ -151,19 +80,16 @@ fn group(reader: &mut Reader<'_>, node: &Node<'_>, known: &Known<'_>) -> Option<
     None
 }
 
-/// Who must sign. Without `need` it is one; where that is not meant to be left out, the caller has asked for it.
+/// Who must sign.
 fn quota(
     reader: &mut Reader<'_>,
     fields: &Fields<'_>,
     of: &str,
     valid_for: Duration,
-    known: &Known<'_>,
+    groups: &Groups,
 ) -> Option<Quota> {
-    let need = match fields.get("need") {
-        None => Some(Need::Number(1)),
-        Some(node) => reader.parsed(node, "`all`, or how many", need),
-    };
-    let group = reader.required(fields, "of", of).and_then(|node| group(reader, node, known));
+    let need = reader.required(fields, "need", of).and_then(|node| reader.parsed(node, "`all`, or how many", need));
+    let group = reader.required(fields, "of", of).and_then(|node| group(reader, node, groups));
     let own = fields.get("operator_counts").map_or(OwnSignature::DoesNotCount, |node| match reader.truth(node) {
         true => OwnSignature::Counts,
         false => OwnSignature::DoesNotCount,
@@ -173,7 +99,7 @@ fn quota(
         Some(node) => reader.positive_duration(node),
     };
     let (need, group) = (need?, group?);
-    let members = known.groups[&group].len();
+    let members = groups[&group].len();
     if let (Need::Number(number), Some(node)) = (need, fields.get("need"))
         && number > members
     {

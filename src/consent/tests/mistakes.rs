@@ -54,7 +54,6 @@ approvals: [{match: {label: {a: b}}, need: all, of: core, valid_fro: 1h}]
 overrides: [{deviations: [skip], kind: waive, need: 1, of: core}]
 windows: [{from: 08:00, to: 09:00, zone: UTC, tz: UTC}]
 freezes: [{from: 2026-12-20T00:00:00Z, to: 2027-01-04T00:00:00Z, reason: Holidays, why: x}]
-break_glass: [{who: core, of: core, tell: {run: [/bin/true], mail: a}, review: {of: core, within: 1d, by: b}, after: 1h}]
 limits: {timeut: 1h}
 ";
     assert_snapshot!(refused_rules(rules), @"
@@ -106,34 +105,10 @@ limits: {timeut: 1h}
        |
        = help: expected `match`, `from`, `to`, `reason`
 
-    error[E0201]: `tell` has no key `mail`
-      --> /etc/interlock/policy.yaml:15:62
-       |
-    15 | break_glass: [{who: core, of: core, tell: {run: [/bin/true], mail: a}, review: {of: core, within: 1d, by: b}, after: 1h}]
-       |                                                              ^^^^ unknown key
-       |
-       = help: expected `run`
-
-    error[E0201]: `review` has no key `by`
-      --> /etc/interlock/policy.yaml:15:103
-       |
-    15 | break_glass: [{who: core, of: core, tell: {run: [/bin/true], mail: a}, review: {of: core, within: 1d, by: b}, after: 1h}]
-       |                                                                                                       ^^ unknown key
-       |
-       = help: expected `of`, `within`
-
-    error[E0201]: a rule of `break_glass` has no key `after`
-      --> /etc/interlock/policy.yaml:15:111
-       |
-    15 | break_glass: [{who: core, of: core, tell: {run: [/bin/true], mail: a}, review: {of: core, within: 1d, by: b}, after: 1h}]
-       |                                                                                                               ^^^^^ unknown key
-       |
-       = help: expected `match`, `who`, `need`, `of`, `operator_counts`, `valid_for`, `tell`, `review`
-
     error[E0201]: `limits` has no key `timeut`
-      --> /etc/interlock/policy.yaml:16:10
+      --> /etc/interlock/policy.yaml:15:10
        |
-    16 | limits: {timeut: 1h}
+    15 | limits: {timeut: 1h}
        |          ^^^^^^ unknown key
        |
        = help: did you mean `timeout`?
@@ -142,7 +117,7 @@ limits: {timeut: 1h}
 
 #[test]
 fn what_comes_with_a_later_version() {
-    assert_snapshot!(refused_rules("checkpoints: [{syslog: true}]\nnotify: []\nredact: []\n"), @"
+    assert_snapshot!(refused_rules("checkpoints: [{syslog: true}]\nnotify: []\nredact: []\nbreak_glass: [{who: core}]\n"), @"
     error[E0207]: `checkpoints` is not supported yet
      --> /etc/interlock/policy.yaml:9:1
       |
@@ -164,6 +139,14 @@ fn what_comes_with_a_later_version() {
        |
     11 | redact: []
        | ^^^^^^ known, but this version of interlock would not do it
+       |
+       = help: a policy is refused rather than done in part: take it out, or use a later version
+
+    error[E0207]: `break_glass` is not supported yet
+      --> /etc/interlock/policy.yaml:12:1
+       |
+    12 | break_glass: [{who: core}]
+       | ^^^^^^^^^^^ known, but this version of interlock would not do it
        |
        = help: a policy is refused rather than done in part: take it out, or use a later version
     ");
@@ -542,85 +525,6 @@ freezes:
     17 | - {from: 2026-12-20T00:00:00Z, to: 2026-12-21T00:00:00Z, reason: " "}
        |                                                                  ^^^
     "#);
-}
-
-#[test]
-fn the_glass() {
-    let rules = "operators: [amy@example.org]
-break_glass:
-- {who: ops, of: core, tell: {run: [page]}, review: {of: cores, within: 0s}}
-- {who: core, need: 2, of: ops}
-- {who: core, of: core, tell: {run: []}, review: {}}
-";
-    assert_snapshot!(refused_rules(rules), @"
-    error[E0703]: nobody in `ops` may operate, so nobody could break this glass
-      --> /etc/interlock/policy.yaml:11:9
-       |
-    11 | - {who: ops, of: core, tell: {run: [page]}, review: {of: cores, within: 0s}}
-       |         ^^^ no operator in it
-       |
-       = help: give its members users under `persons`, and see that `operators` has them
-
-    error[E0205]: `page` is not an absolute path
-      --> /etc/interlock/policy.yaml:11:37
-       |
-    11 | - {who: ops, of: core, tell: {run: [page]}, review: {of: cores, within: 0s}}
-       |                                     ^^^^ expected the absolute path of a program
-
-    error[E0702]: there is no group `cores`
-      --> /etc/interlock/policy.yaml:11:58
-       |
-    11 | - {who: ops, of: core, tell: {run: [page]}, review: {of: cores, within: 0s}}
-       |                                                          ^^^^^ not a group of this policy
-       |
-       = help: did you mean `core`?
-
-    error[E0205]: `0s` is no time at all
-      --> /etc/interlock/policy.yaml:11:73
-       |
-    11 | - {who: ops, of: core, tell: {run: [page]}, review: {of: cores, within: 0s}}
-       |                                                                         ^^ expected a duration longer than nothing, such as `90s`
-
-    error[E0202]: a rule of `break_glass` needs the key `tell`
-      --> /etc/interlock/policy.yaml:12:3
-       |
-    12 | - {who: core, need: 2, of: ops}
-       |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ it is not here
-
-    error[E0202]: a rule of `break_glass` needs the key `review`
-      --> /etc/interlock/policy.yaml:12:3
-       |
-    12 | - {who: core, need: 2, of: ops}
-       |   ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^ it is not here
-
-    error[E0703]: 2 of `ops` must sign, and only 1 are in it
-      --> /etc/interlock/policy.yaml:12:21
-       |
-    12 | - {who: core, need: 2, of: ops}
-       |                     ^ can never be met
-       |
-       = help: write `all`, or at most 1
-
-    error[E0205]: the command is empty
-      --> /etc/interlock/policy.yaml:13:37
-       |
-    13 | - {who: core, of: core, tell: {run: []}, review: {}}
-       |                                     ^^
-       |
-       = help: write `[program, argument, …]`
-
-    error[E0202]: `review` needs the key `of`
-      --> /etc/interlock/policy.yaml:13:50
-       |
-    13 | - {who: core, of: core, tell: {run: []}, review: {}}
-       |                                                  ^^ it is not here
-
-    error[E0202]: `review` needs the key `within`
-      --> /etc/interlock/policy.yaml:13:50
-       |
-    13 | - {who: core, of: core, tell: {run: []}, review: {}}
-       |                                                  ^^ it is not here
-    ");
 }
 
 #[test]

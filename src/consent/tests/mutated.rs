@@ -23,7 +23,6 @@ overrides: [{deviations: [skip, waive], need: 2, of: core, operator_counts: true
 forbid: [abandon]
 windows: [{days: [mon, sun], from: \"22:00\", to: \"04:00\", zone: +01:00}]
 freezes: [{from: 2026-12-20T00:00:00Z, to: 2027-01-04T00:00:00Z, reason: Holidays}]
-break_glass: [{who: core, of: core, tell: {run: [/bin/page]}, review: {of: core, within: 5d}}]
 limits: {timeout: 1h}
 ";
 

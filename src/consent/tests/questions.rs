@@ -8,7 +8,7 @@ use super::policies::{HEAD, accepted, read_with};
 use crate::consent::calendar::WindowState;
 use crate::consent::operator::{Account, Acting};
 use crate::consent::policy::{Need, Subject};
-use crate::consent::question::{Counted, Glass, Operator, Permission, Policies, Quorum, Requirement, StepRule, quorum};
+use crate::consent::question::{Counted, Operator, Permission, Policies, Quorum, Requirement, StepRule, quorum};
 use crate::consent::signature::{Accepted, Namespace};
 use crate::consent::sshsig::Presence;
 use crate::history::deviation::DeviationKind;
@@ -308,33 +308,6 @@ fn a_runbook_can_ask_for_more_and_never_for_less() {
     }
     // What the runbook asks for does not stand in for a rule that the policy lacks.
     forbidden(permission(&one, DeviationKind::Waive, &of_ops));
-}
-
-#[test]
-fn the_glass_is_broken_by_those_it_is_for_and_only_where_every_policy_has_one() {
-    let rules = "break_glass: [{match: {labels: {env: production}}, who: core, of: core, tell: {run: [/bin/page, a]}, review: {of: core, within: 5d}}]\n";
-    let one = policies(rules);
-    let ask = |policies: &Policies, user: &str, labels: &[(&str, &str)]| {
-        let operator = operator(policies, user);
-        about(labels, |subject| policies.break_glass(subject, &operator))
-    };
-    let Glass::Allowed(broken) = ask(&one, "amy", &[("env", "production")]) else { panic!("forbidden") };
-    assert_eq!(broken.len(), 1);
-    assert_eq!((broken[0].requirement.needed, broken[0].requirement.who.clone()), (1, persons(&[BEA, CY])));
-    assert_eq!((broken[0].rule.tell.join(" "), broken[0].reviewers.len()), ("/bin/page a".to_owned(), 3));
-    let why = |glass| match glass {
-        Glass::Forbidden(why) => why,
-        Glass::Allowed(broken) => panic!("{broken:?}"),
-    };
-    assert_eq!(why(ask(&one, "amy", &[])), "/etc/interlock/policy.yaml has no glass to break for `restart`");
-    let both = Policies::new(vec![accepted(rules), accepted("")]);
-    assert!(why(ask(&both, "amy", &[("env", "production")])).contains("has no glass"));
-    let ops = policies(&rules.replace("who: core", "who: ops"));
-    assert_eq!(
-        why(ask(&ops, "amy", &[("env", "production")])),
-        "only `ops` may break the glass (/etc/interlock/policy.yaml line 9)"
-    );
-    assert!(why(ask(&Policies::default(), "amy", &[])).contains("there is no policy"));
 }
 
 fn window(policies: &Policies, at: &str) -> WindowState {
