@@ -69,7 +69,10 @@ pub fn ask(in_force: &InForce, home: &Home, runbook: &Runbook) -> Result<Result<
         Ok(operator) => operator,
         Err(reason) => return Ok(Err(reason)),
     };
-    let refused = in_force.closed(runbook, Utc::now()).or_else(|| in_force.beyond_limits(runbook));
+    let refused = in_force
+        .closed(runbook, Utc::now())
+        .or_else(|| in_force.beyond_limits(runbook))
+        .or_else(|| in_force.unknown_group(runbook));
     if let Some(reason) = refused {
         return Ok(Err(reason));
     }

@@ -25,7 +25,7 @@ use crate::id::{Person, RunId};
 use crate::machine::SelfApproval;
 use crate::plan::{Binding, PolicyMark};
 use crate::runbook::duration;
-use crate::runbook::model::Runbook;
+use crate::runbook::model::{OverrideRule, Runbook};
 
 /// Whose files this process believes.
 pub fn trust() -> Trust {
@@ -225,6 +225,21 @@ impl InForce {
             }
         }
         None
+    }
+
+    /// Which group the policies do not know whose signatures a runbook asks for, in its head or in a step: then nobody could permit a
+    /// deviation there, and that is better known before anything is started.
+    pub fn unknown_group(&self, runbook: &Runbook) -> Option<String> {
+        if self.is_empty() {
+            return None;
+        }
+        let steps = runbook.steps.iter().map(|step| (format!("step `{}`", step.id), &step.overrides));
+        std::iter::once(("the head".to_owned(), &runbook.overrides)).chain(steps).find_map(|(place, rule)| match rule {
+            OverrideRule::Needs { of, .. } => {
+                self.policies.knows_group(of).err().map(|error| format!("{place}: {error}"))
+            }
+            OverrideRule::Unsaid | OverrideRule::Never => None,
+        })
     }
 
     /// The approvals that a run of this runbook needs.

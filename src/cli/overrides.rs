@@ -382,12 +382,8 @@ impl Attempt<'_> {
             return Err("the request was made under other policies than are in force now; ask again".to_owned());
         }
         match rule_of(self.procedure, &request.deviation) {
-            OverrideRule::Needs { of, .. }
-                if self.in_force.is_empty() && request.deviation.kind() != DeviationKind::Abandon =>
-            {
-                Err(format!(
-                    "the runbook asks for signatures of the group `{of}`, and no policy is in force that says who that is"
-                ))
+            OverrideRule::Needs { of, .. } if request.deviation.kind() != DeviationKind::Abandon => {
+                self.in_force.policies().knows_group(of).map_err(|error| error.to_string())
             }
             OverrideRule::Unsaid | OverrideRule::Never | OverrideRule::Needs { .. } => Ok(()),
         }

@@ -10,6 +10,7 @@ use super::keygen::Keygen;
 use super::operator::{Acting, NotAnOperator};
 use super::policy::{Need, OwnSignature, Policy, Quota, Subject};
 use super::signature::{Accepted, Namespace, Rejected, Roster, verify};
+use crate::diagnostic::suggest;
 use crate::history::deviation::DeviationKind;
 use crate::id::{Digest, GroupName, Person};
 
@@ -222,8 +223,10 @@ impl Policies {
         Permission::Allowed(needed)
     }
 
-    /// What a step asks for beyond the policies: its group as each policy that has one of this name knows it.
+    /// What a step asks for beyond the policies: its group as each policy that has one of this name knows it. The first policy must have
+    /// it: another one, which only adds to that, does not say who the group is in its place.
     fn asked_by_step(&self, need: Need, of: &GroupName, operator: &Operator) -> Result<Vec<Requirement>, Unmeetable> {
+        self.knows_group(of.as_str())?;
         let mut needed = Vec::new();
         for (place, policy) in self.0.iter().enumerate().filter(|(_, policy)| policy.groups.contains_key(of)) {
             let quota = Quota {
@@ -235,12 +238,27 @@ impl Policies {
             };
             needed.push(requirement(policy, place, &quota, Namespace::Override, operator)?);
         }
-        if needed.is_empty() {
-            let message =
-                format!("the runbook asks for signatures of the group `{of}`, and no policy in force has one");
-            return Err(Unmeetable(message));
-        }
         Ok(needed)
+    }
+
+    /// Fails if the policies do not say who a group is whose signatures a runbook asks for: if the first of them does not have it.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn knows_group(&self, name: &str) -> Result<(), Unmeetable> {
+        let asks = format!("the runbook asks for signatures of the group `{name}`");
+        let Some(first) = self.0.first() else {
+            return Err(Unmeetable(format!("{asks}, and no policy is in force that says who that is")));
+        };
+        if first.groups.keys().any(|group| group.as_str() == name) {
+            return Ok(());
+        }
+        let names: Vec<&str> = first.groups.keys().map(GroupName::as_str).collect();
+        let meant = suggest::did_you_mean(name, &names).map(|meant| format!(" ({meant})")).unwrap_or_default();
+        Err(Unmeetable(format!(
+            "{asks}, which {} does not have{meant}; correct `override` in the runbook, or add the group to the policy",
+            first.name
+        )))
     }
 
     /// Whether runs like this may go on at a moment.

@@ -635,6 +635,23 @@ fn p06_a_step_that_asks_for_more_time_than_the_policy_allows_is_not_started() {
 }
 
 #[test]
+fn p05_a_group_that_the_policy_does_not_have_is_told_before_anything_starts() {
+    let site = Site::new("");
+    let rule = |of: &str| format!("override: {{need: all, of: {of}}}");
+    for (runbook, place) in [
+        (TOUCH.replace("id: touch,", &format!("id: touch, {},", rule("coree"))), "step `touch`"),
+        (format!("{}\n{TOUCH}", rule("coree")), "the head"),
+    ] {
+        site.runbook(&runbook);
+        let words = [&format!("{place}: the runbook asks for signatures of the group `coree`"), "did you mean `core`?"];
+        site.refused(&["run", "change.yaml"], &words);
+        site.runbook(&runbook.replace("coree", "core"));
+        assert_eq!(site.interlock(&["run", "change.yaml"]).code, 0);
+        std::fs::remove_file(site.path().join("ran")).unwrap();
+    }
+}
+
+#[test]
 fn p05_under_a_policy_nobody_gives_a_run_up_alone() {
     let site = Site::new("");
     site.runbook("steps:\n  - {id: fail, run: [\"false\"]}\n");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::keys::{AMY, BEA, Keys, keygen, persons, time};
-use super::policies::{HEAD, accepted, read_with};
+use super::policies::{HEAD, SIGNERS, accepted, read_with};
 use crate::consent::calendar::WindowState;
 use crate::consent::operator::{Account, Acting};
 use crate::consent::policy::{Need, Subject};
@@ -300,14 +300,43 @@ fn a_runbook_can_ask_for_more_and_never_for_less() {
         [persons(&[BEA, CY]), persons(&[CY])]
     );
     let of_strangers = StepRule::Needs { need: Need::Number(1), of: "strangers".parse().unwrap() };
-    for policies in [&one, &Policies::default()] {
-        assert_eq!(
-            forbidden(permission(policies, DeviationKind::Skip, &of_strangers)),
-            "the runbook asks for signatures of the group `strangers`, and no policy in force has one"
-        );
-    }
+    assert_eq!(
+        forbidden(permission(&Policies::default(), DeviationKind::Skip, &of_strangers)),
+        "the runbook asks for signatures of the group `strangers`, and no policy is in force that says who that is"
+    );
+    assert_eq!(
+        forbidden(permission(&one, DeviationKind::Skip, &of_strangers)),
+        "the runbook asks for signatures of the group `strangers`, which /etc/interlock/policy.yaml does not have (expected `core`, \
+         `ops`); correct `override` in the runbook, or add the group to the policy"
+    );
     // What the runbook asks for does not stand in for a rule that the policy lacks.
     forbidden(permission(&one, DeviationKind::Waive, &of_ops));
+}
+
+#[test]
+fn p05_who_is_in_a_group_that_a_runbook_names_is_for_the_first_policy_to_say() {
+    let rules = "overrides: [{deviations: [skip], need: 1, of: core}]\n";
+    let group = "ops: [cy@example.org]";
+    let with = |own: &str| {
+        let text = format!("{HEAD}{rules}");
+        assert_eq!(text.matches(group).count(), 1);
+        read_with(&text.replace(group, own), SIGNERS).unwrap().policy
+    };
+    let of_night = StepRule::Needs { need: Need::All, of: "night".parse().unwrap() };
+    // One that only adds to the first cannot say who they are in its place.
+    let own = Policies::new(vec![with(group), with("night: [bea@example.org]")]);
+    let why = forbidden(permission(&own, DeviationKind::Skip, &of_night));
+    assert!(why.contains("the group `night`, which /etc/interlock/policy.yaml does not have"), "{why}");
+    assert_eq!(own.knows_group("night").unwrap_err().to_string(), why);
+    // Where both know it both count, and one that does not know it takes nothing away.
+    let both = Policies::new(vec![with("night: [bea@example.org]"), with("night: [cy@example.org]")]);
+    let persons_of = |policies: &Policies| -> Vec<_> {
+        let needed = allowed(permission(policies, DeviationKind::Skip, &of_night));
+        needed.into_iter().skip(2).map(|needed| needed.who).collect()
+    };
+    assert_eq!(persons_of(&both), [persons(&[BEA]), persons(&[CY])]);
+    let first = Policies::new(vec![with("night: [bea@example.org]"), with(group)]);
+    assert_eq!(persons_of(&first), [persons(&[BEA])]);
 }
 
 fn window(policies: &Policies, at: &str) -> WindowState {
