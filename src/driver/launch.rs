@@ -293,7 +293,7 @@ impl Prepared {
         ends: Ends,
     ) -> Result<Control, String> {
         if let Some(interpreter) = &self.interpreter {
-            interpreter.check_path().map_err(|error| error.to_string())?;
+            interpreter.check_path(self.command.user.uid).map_err(|error| error.to_string())?;
         }
         let output = OutputPlan {
             transcript: TranscriptPlan::at(folder.join(format!("{name}.cast"))),

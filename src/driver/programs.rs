@@ -148,9 +148,11 @@ fn fingerprint_of(found: &Result<Program, ProgramError>) -> (String, Fingerprint
         Ok(program) => (path_in_plan(program.path()), Fingerprint::Bytes(Digest::from_bytes(program.digest()))),
         Err(ProgramError::NotFound { name, .. }) => (path_in_plan(Path::new(name)), Fingerprint::Absent),
         Err(ProgramError::Unusable { path, .. }) => (path_in_plan(path), Fingerprint::Unusable),
-        Err(ProgramError::Unreadable { path, .. } | ProgramError::Changed { path }) => {
-            (path_in_plan(path), Fingerprint::Unreadable)
-        }
+        Err(
+            ProgramError::Unreadable { path, .. }
+            | ProgramError::Exchangeable { path, .. }
+            | ProgramError::Changed { path },
+        ) => (path_in_plan(path), Fingerprint::Unreadable),
     }
 }
 

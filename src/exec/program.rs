@@ -82,6 +82,20 @@ pub enum ProgramError {
         /// Why.
         error: io::Error,
     },
+    /// Somebody else could put another file in the place of one that the kernel finds by its path.
+    #[error(
+        "the interpreter `{}` is not executed, since others could put another in its place: {objection}; {remedy}, or use an \
+         interpreter that nobody else can change, such as one in /usr/bin",
+        path.display()
+    )]
+    Exchangeable {
+        /// Where it is.
+        path: PathBuf,
+        /// What is wrong on the way to it.
+        objection: String,
+        /// What to do about that.
+        remedy: String,
+    },
     /// The file was written to after it was hashed.
     #[error("`{}` was changed after it was checked; look at who changes it, then start again", path.display())]
     Changed {
@@ -230,14 +244,19 @@ impl Program {
         self.interpreter.as_deref()
     }
 
-    /// Fails if its path does not lead to the file that was hashed any more, or that file was touched since. For what the kernel
-    /// finds by its path: an interpreter.
+    /// Fails if its path does not lead to the file that was hashed any more, or that file was touched since, or if anybody but root, us
+    /// and this user could change that between this look and the start. For what the kernel finds by its path: an interpreter.
+    /// `user` is whom the step runs as, who could do what they like with its process anyway.
     ///
     /// # Errors
     /// As said.
-    pub fn check_path(&self) -> Result<(), ProgramError> {
-        let found =
-            self.path.metadata().map_err(|error| ProgramError::Unreadable { path: self.path.clone(), error })?;
+    pub fn check_path(&self, user: u32) -> Result<(), ProgramError> {
+        let unreadable = |error| ProgramError::Unreadable { path: self.path.clone(), error };
+        let way = std::path::absolute(&self.path).map_err(unreadable)?;
+        if let Some((objection, remedy)) = changeable(&way, &Trusted::with(user)).map_err(unreadable)? {
+            return Err(ProgramError::Exchangeable { path: self.path.clone(), objection, remedy });
+        }
+        let found = self.path.metadata().map_err(unreadable)?;
         if Identity::of(&found) == self.identity {
             return Ok(());
         }
@@ -302,10 +321,74 @@ fn interpreter_named(start: &[u8]) -> Option<PathBuf> {
     (!name.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(name)))
 }
 
+/// The most symbolic links on a way, as for the kernel.
+const MOST_LINKS: usize = 40;
+
+/// Those who may change a file that is believed.
+struct Trusted([u32; 3]);
+
+impl Trusted {
+    /// Root and us.
+    fn us() -> Self {
+        Self::with(0)
+    }
+
+    /// Root, us, and a user.
+    fn with(user: u32) -> Self {
+        Self([0, rustix::process::geteuid().as_raw(), user])
+    }
+
+    /// Whether nobody else may write to a file, or to a folder.
+    fn alone_may_write(&self, file: &Metadata) -> bool {
+        self.0.contains(&file.uid()) && file.mode() & 0o022 == 0
+    }
+}
+
 /// Whether nobody but root and us may write to a file.
 fn nobody_else_can_write(file: &Metadata) -> bool {
-    let us = rustix::process::geteuid().as_raw();
-    (file.uid() == 0 || file.uid() == us) && file.mode() & 0o022 == 0
+    Trusted::us().alone_may_write(file)
+}
+
+/// What lets others change what an absolute path leads to, and what to do about it: a folder, a symbolic link or a file on the way, each
+/// looked at from the root down, as the kernel walks it. A folder with the sticky bit, such as `/tmp`, may be writable by others: what
+/// lies in it can be replaced by its owner alone, who is looked at next.
+fn changeable(path: &Path, trusted: &Trusted) -> io::Result<Option<(String, String)>> {
+    const STICKY: u32 = 0o1000;
+    let parts = |path: &Path| path.components().map(|part| part.as_os_str().to_owned()).rev().collect::<Vec<_>>();
+    let mut walked = PathBuf::from("/");
+    let mut ahead = parts(path);
+    let mut links = 0;
+    while let Some(part) = ahead.pop() {
+        if part == "." {
+            continue;
+        }
+        if part == ".." {
+            walked.pop();
+            continue;
+        }
+        // A path that begins at the root begins anew there.
+        let at = walked.join(&part);
+        let metadata = at.symlink_metadata()?;
+        let (shown, mode) = (at.display(), metadata.mode() & 0o7777);
+        if !trusted.0.contains(&metadata.uid()) {
+            let objection = format!("`{shown}` belongs to the user with the number {}", metadata.uid());
+            return Ok(Some((objection, format!("`chown -h root {shown}`, after a look at what it is"))));
+        }
+        if metadata.is_symlink() {
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(io::Error::from_raw_os_error(libc::ELOOP));
+            }
+            ahead.extend(parts(&at.read_link()?));
+            continue;
+        }
+        if mode & 0o022 != 0 && !(metadata.is_dir() && mode & STICKY != 0) {
+            let objection = format!("`{shown}` can be written by others (its mode is {mode:04o})");
+            return Ok(Some((objection, format!("`chmod go-w {shown}`, after a look at what it is"))));
+        }
+        walked = at;
+    }
+    Ok(None)
 }
 
 /// When a file, its name or its rights were changed last.
@@ -315,24 +398,14 @@ fn changed_at(file: &Metadata) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::new(seconds, nanos))
 }
 
-/// The path with its links resolved, if root and we are the only ones who can change what it leads to: the file and every
-/// folder above it belong to root or us and nobody else may write there (a folder with the sticky bit lets nobody else replace
-/// what is ours).
+/// The path with its links resolved, if root and we are the only ones who can change what it leads to.
 fn path_nobody_else_can_change(path: &Path, file: &Metadata) -> Option<CString> {
-    const STICKY: u32 = 0o1000;
-    let us = rustix::process::geteuid().as_raw();
-    let is_ours = |metadata: &Metadata| metadata.uid() == 0 || metadata.uid() == us;
     let real = path.canonicalize().ok()?;
     let found = real.metadata().ok()?;
-    if (found.dev(), found.ino()) != (file.dev(), file.ino()) || !nobody_else_can_write(file) {
-        return None;
-    }
-    let all_above_are_ours = real.ancestors().skip(1).all(|folder| {
-        folder
-            .metadata()
-            .is_ok_and(|folder| is_ours(&folder) && (folder.mode() & 0o022 == 0 || folder.mode() & STICKY != 0))
-    });
-    if all_above_are_ours { CString::new(real.as_os_str().as_bytes()).ok() } else { None }
+    let is_sure = (found.dev(), found.ino()) == (file.dev(), file.ino())
+        && nobody_else_can_write(file)
+        && changeable(&real, &Trusted::us()).ok()?.is_none();
+    if is_sure { CString::new(real.as_os_str().as_bytes()).ok() } else { None }
 }
 
 impl Identity {

@@ -97,6 +97,30 @@ fn p06_an_interpreter_that_was_swapped_is_not_executed() {
 }
 
 #[test]
+fn p06_an_interpreter_that_others_could_exchange_is_not_executed() {
+    let scratch = Scratch::new();
+    std::fs::create_dir(scratch.path().join("open")).unwrap();
+    std::fs::copy("/bin/sh", scratch.path().join("open/shell")).unwrap();
+    let open = scratch.path().join("open");
+    let set_mode = |mode| std::fs::set_permissions(&open, std::fs::Permissions::from_mode(mode)).unwrap();
+    scratch.program("tool", &format!("#!{}/shell\ntouch ran\n", open.display()));
+    let steps = format!("steps:\n  - {{id: use, run: [DIR/tool], cwd: {}}}\n", scratch.path().display());
+    set_mode(0o777);
+    let ran = scratch.steps(&steps, &[]);
+    assert_eq!(ran.code, 7, "{}", ran.stderr);
+    let reason = not_started(&scratch);
+    let words = format!("others could put another in its place: `{}` can be written by others", open.display());
+    assert!(reason.contains(&words) && reason.contains(&format!("`chmod go-w {}`", open.display())), "{reason}");
+    assert!(ran.stderr.contains(&words), "{}", ran.stderr);
+    assert!(!scratch.path().join("ran").exists());
+
+    set_mode(0o755);
+    let ran = scratch.steps(&steps, &[]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(scratch.path().join("ran").exists());
+}
+
+#[test]
 fn p06_a_program_that_was_not_there_is_not_executed_unless_a_step_says_that_it_makes_it() {
     let make =
         "steps:\n  - id: make\n    script: printf '#!/bin/sh\\ntouch DIR/made\\n' > DIR/tool; chmod 755 DIR/tool\n";

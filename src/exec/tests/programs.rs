@@ -1,6 +1,6 @@
 //! Finding programs, and that what was hashed is what runs.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
@@ -147,15 +147,53 @@ fn an_interpreter_that_was_exchanged_or_touched_is_told_by_its_path() {
     let bench = Bench::new("exchanged");
     write_program(&bench.path("shell"), "x");
     let program = bench.programs.open(&bench.path("shell")).unwrap();
-    program.check_path().unwrap();
+    program.check_path(0).unwrap();
     write_program(&bench.path("new"), "x");
     fs::rename(bench.path("new"), bench.path("shell")).unwrap();
-    assert!(matches!(program.check_path(), Err(ProgramError::Changed { .. })));
+    assert!(matches!(program.check_path(0), Err(ProgramError::Changed { .. })));
     let program = bench.programs.open(&bench.path("shell")).unwrap();
     fs::write(bench.path("shell"), "y").unwrap();
-    assert!(matches!(program.check_path(), Err(ProgramError::Changed { .. })));
+    assert!(matches!(program.check_path(0), Err(ProgramError::Changed { .. })));
     fs::remove_file(bench.path("shell")).unwrap();
-    assert!(matches!(program.check_path(), Err(ProgramError::Unreadable { .. })));
+    assert!(matches!(program.check_path(0), Err(ProgramError::Unreadable { .. })));
+}
+
+#[test]
+fn an_interpreter_that_others_could_exchange_is_told_with_what_lets_them() {
+    let bench = Bench::new("exchangeable");
+    let folder = bench.path("folder");
+    fs::create_dir(&folder).unwrap();
+    let (shell, link) = (folder.join("shell"), bench.path("link"));
+    write_program(&shell, "x");
+    symlink("folder/../folder/shell", &link).unwrap();
+    let check = |user| bench.programs.open(&link).unwrap().check_path(user).map_err(|error| error.to_string());
+    let owned = |path: &Path, uid| lchown(path, Some(uid), None).unwrap();
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    assert_eq!(check(0), Ok(()));
+    for at in [&shell, &folder, &link] {
+        let at_real = at.parent().unwrap().canonicalize().unwrap().join(at.file_name().unwrap());
+        owned(at, 1234);
+        let error = check(0).unwrap_err();
+        assert!(
+            error.contains(&format!("`{}` belongs to the user with the number 1234", at_real.display())),
+            "{error}"
+        );
+        assert_eq!(check(1234), Ok(()), "the step's own user may");
+        owned(at, 0);
+        if at == &link {
+            continue;
+        }
+        for (group_or_others, seen) in [(0o775, "0775"), (0o757, "0757")] {
+            mode(at, group_or_others);
+            let error = check(0).unwrap_err();
+            let words = format!("`{}` can be written by others (its mode is {seen})", at_real.display());
+            assert!(error.contains(&words) && error.contains("chmod go-w"), "{error}");
+        }
+        mode(at, 0o755);
+    }
+    // What is ours in a folder such as /tmp stays what it is.
+    mode(&folder, 0o1777);
+    assert_eq!(check(0), Ok(()));
 }
 
 #[test]
