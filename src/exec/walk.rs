@@ -21,6 +21,9 @@ use crate::exec::cgroup::open_pid;
 /// The variable that marks a step's processes: `<run>/<name>`.
 pub const MARK: &str = "INTERLOCK_MARK";
 
+/// The flag of a kernel thread (`PF_KTHREAD` in the kernel's include/linux/sched.h; the same since Linux 2.6.27).
+const KERNEL_THREAD: u64 = 0x0020_0000;
+
 /// How long a freeze or a kill is worked at.
 const BOUND: Duration = Duration::from_secs(2);
 
@@ -92,7 +95,17 @@ struct Stat {
     state: u8,
     parent: u32,
     session: u32,
+    origin: Origin,
     started: u64,
+}
+
+/// Who made a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// A process.
+    Forked,
+    /// The kernel, for itself: it executes no program and has no environment.
+    Kernel,
 }
 
 impl Family {
@@ -271,7 +284,7 @@ impl WalkTree {
         if runs_our_program(stat.pid) {
             return false;
         }
-        match mark_of(stat.pid) {
+        match mark_of(stat) {
             Some(mark) => mark == self.mark,
             None => {
                 self.strays == Strays::Claimed
@@ -301,6 +314,11 @@ impl Stat {
             state: *fields.first()?.as_bytes().first()?,
             parent: fields.get(1)?.parse().ok()?,
             session: u32::try_from(fields.get(3)?.parse::<i64>().ok()?).ok()?,
+            origin: if fields.get(6)?.parse::<u64>().ok()? & KERNEL_THREAD == 0 {
+                Origin::Forked
+            } else {
+                Origin::Kernel
+            },
             started: fields.get(19)?.parse().ok()?,
         })
     }
@@ -379,7 +397,7 @@ type Named = Vec<(u32, String)>;
 pub(super) fn end_marked(mark: &str) -> io::Result<(Named, Named)> {
     let marked = || -> io::Result<Vec<Stat>> {
         let all = scan()?;
-        Ok(all.into_iter().filter(|stat| !stat.is_ended() && mark_of(stat.pid).as_deref() == Some(mark)).collect())
+        Ok(all.into_iter().filter(|stat| !stat.is_ended() && mark_of(stat).as_deref() == Some(mark)).collect())
     };
     let named = |all: &[Stat]| all.iter().map(|stat| (stat.pid, stat.name.clone())).collect();
     let mut known = marked()?;
@@ -404,8 +422,13 @@ pub(super) fn end_marked(mark: &str) -> io::Result<(Named, Named)> {
 }
 
 /// The mark in a process's environment, if it has one and we may read it. While a process executes a program its environment
-/// reads as empty for a moment, so an empty one is looked at again before it counts as one without a mark.
-fn mark_of(pid: u32) -> Option<String> {
+/// reads as empty for a moment, so an empty one is looked at again before it counts as one without a mark. That of a kernel thread is
+/// always empty, and there are hundreds of them, so they are passed over.
+fn mark_of(stat: &Stat) -> Option<String> {
+    if stat.origin == Origin::Kernel {
+        return None;
+    }
+    let pid = stat.pid;
     let mut environment = Vec::new();
     for _ in 0..10 {
         environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
@@ -447,12 +470,20 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::Stat;
+    use super::{Origin, Stat};
 
     #[test]
     fn a_name_with_parentheses_and_spaces_does_not_confuse() {
         let text = "42 (a) R 1 (b) S 7 42 41 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 991 0 0 0\n";
         let stat = Stat::parse(text).unwrap();
         assert_eq!((stat.name.as_str(), stat.parent, stat.session, stat.started), ("a) R 1 (b", 7, 41, 991));
+        assert_eq!(stat.origin, Origin::Forked);
+    }
+
+    #[test]
+    fn a_thread_of_the_kernel_is_told_by_its_flag() {
+        let text = "2 (kthreadd) S 0 0 0 0 -1 2129984 0 0 0 0 0 0 0 0 20 0 1 0 10 0 0\n";
+        assert_eq!(Stat::parse(text).unwrap().origin, Origin::Kernel);
+        assert_eq!(Stat::read(std::process::id()).unwrap().origin, Origin::Forked);
     }
 }
