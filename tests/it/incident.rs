@@ -11,8 +11,9 @@ use crate::support::{Ran, Scratch, finish, until};
 /// A database that runs, a monit that watches over it, and a change that is to be made while both are down.
 struct Site {
     scratch: Scratch,
-    cluster: Cluster,
+    // Goes before the cluster, which it could start again.
     monit: Monit,
+    cluster: Cluster,
     change: PathBuf,
 }
 
@@ -31,15 +32,9 @@ impl Site {
     }
 
     fn with(watching: &Watching) -> Self {
-        let mode = if *watching == Watching::Tells { "mode passive" } else { "mode active" };
         let scratch = Scratch::new();
         let cluster = Cluster::new();
-        let (data, bin) = (cluster.data(), bin_dir(&cluster));
-        let monit = Monit::new(&format!(
-            "check process database with pidfile {0}/postmaster.pid\n  start program = \"{1}/pg_ctl start -D {0} -l /dev/null\" as uid \"postgres\" and gid \"postgres\"\n  {mode}\n",
-            data.display(),
-            bin.display()
-        ));
+        let monit = Monit::new(&watched(&cluster, watching));
         // Writes a number a millisecond or so into the data directory, until it is told that it is enough; `--revert`
         // takes them all away.
         let change = scratch.write(
@@ -52,7 +47,7 @@ impl Site {
         std::fs::set_permissions(&change, std::fs::Permissions::from_mode(0o755)).unwrap();
         cluster.start();
         monit.start();
-        Self { scratch, cluster, monit, change }
+        Self { scratch, monit, cluster, change }
     }
 
     fn arguments(&self) -> Vec<String> {
@@ -129,6 +124,16 @@ impl Site {
         assert!(!self.scratch.events().iter().any(|event| event == "run_completed"));
         assert_eq!(self.scratch.interlock(&["audit", "verify"]).code, 0);
     }
+}
+
+/// What monit is told of the database.
+fn watched(cluster: &Cluster, watching: &Watching) -> String {
+    let mode = if *watching == Watching::Tells { "mode passive" } else { "mode active" };
+    format!(
+        "check process database with pidfile {0}/postmaster.pid\n  start program = \"{1}/pg_ctl start -D {0} -l /dev/null\" as uid \"postgres\" and gid \"postgres\"\n  {mode}\n",
+        cluster.data().display(),
+        bin_dir(cluster).display()
+    )
 }
 
 fn bin_dir(cluster: &Cluster) -> PathBuf {
@@ -263,11 +268,13 @@ fn p03_what_had_ensured_the_broken_fact_is_run_again_and_the_procedure_completes
 #[test]
 fn p03_what_monit_has_started_meanwhile_is_stopped_again_as_well() {
     let _alone = alone();
-    let site = Site::new();
+    // One that starts the database at once may be told of by that, so it begins to when the run has stopped.
+    let site = Site::with(&Watching::Tells);
     let child = site.begin_and_wait_for_the_change();
     site.monit.start();
     let ran = finish(child);
     site.assert_stopped_by(&ran, "monit stopped");
+    site.monit.reload(&watched(&site.cluster, &Watching::Starts));
     until("monit has started the database", || site.cluster.is_ready() == Some(0));
 
     // Each refusal says what comes next, until all of it is known.

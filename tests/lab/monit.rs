@@ -28,14 +28,24 @@ impl Monit {
     pub fn new(services: &str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let monit = Self { dir };
-        let place = monit.dir.path().display();
+        monit.write_control(services);
+        monit
+    }
+
+    /// Has the daemon, which must run, watch over other services from now on.
+    pub fn reload(&self, services: &str) {
+        self.write_control(services);
+        signal(self.wait_for_pid(), Signal::HUP);
+    }
+
+    fn write_control(&self, services: &str) {
+        let place = self.dir.path().display();
         let text = format!(
             "set daemon 1\nset pidfile {place}/pid\nset idfile {place}/id\nset statefile {place}/state\n\
              set logfile {place}/log\n{services}\n"
         );
-        fs::write(monit.control(), text).expect("the control file is written");
-        fs::set_permissions(monit.control(), fs::Permissions::from_mode(0o700)).expect("its mode is set");
-        monit
+        fs::write(self.control(), text).expect("the control file is written");
+        fs::set_permissions(self.control(), fs::Permissions::from_mode(0o700)).expect("its mode is set");
     }
 
     /// Its control file.
