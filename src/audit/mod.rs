@@ -10,7 +10,7 @@
 //! - Readers take no lock, never write, use bounded memory, and stop at the first thing that is wrong.
 //!
 //! # The parts
-//! [`Log`] writes, [`read`] follows the chain and yields entries, [`verify()`] recomputes everything and names every
+//! [`Log`] writes, [`read()`] follows the chain and yields entries, [`verify()`] recomputes everything and names every
 //! finding. Reading and verifying share the code that splits and decodes lines, and nothing with what writes them.
 
 mod anchor;

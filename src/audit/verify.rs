@@ -1,5 +1,5 @@
 //! Verifying: everything is read and recomputed, nothing is trusted, nothing is written, and no code is shared with the
-//! writer. Where [`read`](super::read) stops at the first thing that is wrong, this goes on and names all there is.
+//! writer. Where [`read`](super::read()) stops at the first thing that is wrong, this goes on and names all there is.
 //!
 //! What a clean report means and does not mean is in docs/audit-format.md: a chain shows that nothing in it was changed
 //! without everything after it being made anew. Whether everything was made anew, or cut off at the end, only a head
