@@ -54,7 +54,8 @@ def main(folder, given):
             number = len(leaves) + 1
             try:
                 entry = json.loads(line)
-            except ValueError:
+                entry["seq"], entry["prev"], entry["event"], entry["data"]
+            except (ValueError, KeyError, TypeError):
                 findings.append(f"entry {number} cannot be read")
                 continue
             if entry["seq"] != number:
@@ -69,11 +70,20 @@ def main(folder, given):
     if os.path.exists(public):
         keys.append(open(public).read())
     keys = keys_of(keys)
-    beside = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if name.endswith(".checkpoint")]
+    beside = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if re.fullmatch(r"\d{16,}\.checkpoint", name)]
     for path in beside + given:
+        if os.path.islink(path) or not os.path.isfile(path):
+            findings.append(f"{path}: not a file")
+            continue
+        if os.path.getsize(path) == 0 and path in beside:
+            continue
         text, _, signatures = open(path, encoding="utf-8").read().partition("\n\n")
         text += "\n"
-        origin, size, tree = text.splitlines()
+        try:
+            origin, size, tree = text.splitlines()
+        except ValueError:
+            findings.append(f"{path}: not a checkpoint")
+            continue
         believed = False
         for line in signatures.splitlines():
             name, signature = re.fullmatch("\u2014 (\\S+) (\\S+)", line).groups()
@@ -83,7 +93,7 @@ def main(folder, given):
         if not believed:
             findings.append(f"{path}: not signed by a key of this log")
         elif int(size) > len(leaves):
-            findings.append(f"{path}: the end was cut off: {size} entries then, {len(leaves)} now")
+            findings.append(f"{path}: {size} entries then, and {len(leaves)} can be read now")
         elif root(leaves[:int(size)]) != base64.b64decode(tree):
             findings.append(f"{path}: entries 1 to {size} are others than then")
     for finding in findings:

@@ -2,12 +2,14 @@
 //! They lie beside the log, where they find a log that was cut or rewritten by somebody without the key; kept elsewhere, also one that
 //! was made anew by somebody with it.
 //!
-//! A checkpoint speaks only of entries that are on disk: it is made under the log's lock, after a sync. What was worked out of the
-//! tree is kept in a cache, which is believed only where it leads to the root of a checkpoint that the key has signed.
+//! A checkpoint speaks only of entries that are on disk: it is made under the log's lock, after a sync. Before it is signed, the log is
+//! held against the checkpoints that the key signed before: where it is not what they speak of, nothing is signed and none of them is
+//! removed, since they are what shows it. What was worked out of the tree is kept in a cache, which is believed only where it leads to
+//! the root of a checkpoint that the key has signed.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags};
@@ -15,8 +17,9 @@ use rustix::rand::GetRandomFlags;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::line::MAX_LINE;
 use super::note::{Checkpoint, LogKey, NoteError, PublicKey};
-use super::read::{ReadError, Reader, list_names, read};
+use super::read::{ReadError, Reader, list_names, open, read};
 use super::tail::Position;
 use super::tree::{Edge, Hash, leaf};
 use super::{Home, names};
@@ -58,6 +61,18 @@ pub enum AnchorError {
         /// Why.
         problem: String,
     },
+    /// The log is not what the key signed before.
+    #[error(
+        "{}, which this log's key has signed, {problem}. Nothing was signed, and it is kept as it is; run `interlock audit verify` for \
+         all there is to find, and look into it before anything else",
+        path.display()
+    )]
+    Contradicted {
+        /// The checkpoint that was signed before.
+        path: PathBuf,
+        /// What it says otherwise.
+        problem: String,
+    },
     /// A system call failed.
     #[error("{}: {source}", path.display())]
     Io {
@@ -76,7 +91,8 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> AnchorError {
 /// Makes a checkpoint of the log as it is now, and keeps it beside the log.
 ///
 /// # Errors
-/// As said; nothing was changed then but that a key may have been made.
+/// As said; nothing was changed then but that a key may have been made. Also if the log is not what a checkpoint beside it, signed by
+/// the same key, says of it.
 pub fn checkpoint(home: &Home) -> Result<Made, AnchorError> {
     let key = match read_key(home)? {
         Some(key) => key,
@@ -87,33 +103,54 @@ pub fn checkpoint(home: &Home) -> Result<Made, AnchorError> {
     let lock_path = home.audit().join(names::LOCK);
     let lock = File::open(&lock_path).map_err(failed(&lock_path))?;
     lock.lock().map_err(failed(&lock_path))?;
-    let (edge, at, segment) = edge_of(home, &key)?;
+    let signed = signed_before(home, &key)?;
+    let (edge, at, segment) = edge_of(home, &key, &signed)?;
     let checkpoint = Checkpoint { origin: key.public().name().to_owned(), size: edge.size(), root: edge.root() };
     let note = key.sign(&checkpoint);
     let path = home.audit().join(names::checkpoint(edge.size()));
-    write_whole(&home.audit().join(names::UNFINISHED), &path, note.as_bytes()).map_err(failed(&path))?;
+    write_synced(&home.audit().join(names::UNFINISHED), &path, note.as_bytes()).map_err(failed(&path))?;
     let cache = Cache::of(&edge, &at, &segment);
     let cached = home.path().join(CACHE);
     // Only a cache: without it the next one takes longer.
     let _ = serde_json::to_vec(&cache).map(|bytes| write_whole(&home.path().join("tree.cache.new"), &cached, &bytes));
-    remove_old(home);
+    remove_old(home, &signed, edge.size());
     drop(lock);
     Ok(Made { note, size: edge.size(), path })
 }
 
-/// The checkpoints that lie beside the log, each with its bytes.
+/// A checkpoint beside the log: its name, and its bytes or why they cannot be read.
+pub(super) type Beside = (String, io::Result<Vec<u8>>);
+
+/// The checkpoints that lie beside the log. One that is removed meanwhile is passed over: a newer one speaks of all that it spoke of.
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn kept(home: &Home) -> Result<Vec<(String, Vec<u8>)>, ReadError> {
+pub(super) fn kept(home: &Home) -> Result<Vec<Beside>, ReadError> {
     let mut found = Vec::new();
     for name in list_names(&home.audit())?.into_iter().filter(|name| names::size_of_checkpoint(name).is_some()) {
-        let path = home.audit().join(&name);
-        let bytes = read_bounded(&path).map_err(|source| ReadError::Io { path, source })?;
-        found.push((name, bytes));
+        match read_bounded(&home.audit().join(&name)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            read => found.push((name, read)),
+        }
     }
-    found.sort();
+    found.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(found)
+}
+
+/// A checkpoint that the key has signed, beside the log.
+struct Signed {
+    name: String,
+    checkpoint: Checkpoint,
+}
+
+/// The checkpoints beside the log that the key has signed. Of the others [`verify`](super::verify()) says what they are.
+fn signed_before(home: &Home, key: &LogKey) -> Result<Vec<Signed>, ReadError> {
+    let keys = [key.public()];
+    let opened = kept(home)?.into_iter().filter_map(|(name, note)| {
+        let (checkpoint, _) = Checkpoint::open(&note.ok()?, &keys).ok()?;
+        Some(Signed { name, checkpoint })
+    });
+    Ok(opened.collect())
 }
 
 /// The public half of the home's key, as it lies beside it; none if there is none that can be read. Where the log was cut before the
@@ -124,23 +161,36 @@ pub(super) fn public_key(home: &Home) -> Option<PublicKey> {
 }
 
 /// The tree up to the end of the log: from the cache where that is right, else from the first entry. Under the lock.
-fn edge_of(home: &Home, key: &LogKey) -> Result<(Edge, Position, String), AnchorError> {
+fn edge_of(home: &Home, key: &LogKey, signed: &[Signed]) -> Result<(Edge, Position, String), AnchorError> {
     if let Some((edge, at, segment)) = cached(home, key) {
         // Whatever is wrong with it, the log itself says more.
         if let Ok(reader) = Reader::from(home, &segment, at)
-            && let Ok(done) = grow(home, edge, reader)
+            && let Ok(done) = grow(home, edge, reader, signed)
         {
             return Ok(done);
         }
     }
-    grow(home, Edge::default(), read(home)?)
+    grow(home, Edge::default(), read(home)?, signed)
 }
 
-fn grow(home: &Home, edge: Edge, reader: Reader) -> Result<(Edge, Position, String), AnchorError> {
+/// Adds what the reader still finds. What was signed of fewer entries than the tree had is not looked at: it was when the tree was
+/// signed.
+fn grow(home: &Home, edge: Edge, reader: Reader, signed: &[Signed]) -> Result<(Edge, Position, String), AnchorError> {
     let mut edge = edge;
     let mut reader = reader;
+    let contradicted =
+        |one: &Signed, problem: String| AnchorError::Contradicted { path: home.audit().join(&one.name), problem };
     for found in reader.by_ref() {
         edge.push(leaf(found?.recorded.line.as_bytes()));
+        let size = edge.size();
+        let other = signed.iter().find(|one| one.checkpoint.size == size && one.checkpoint.root != edge.root());
+        if let Some(one) = other {
+            return Err(contradicted(one, format!("says that entries 1 to {size} were others than they are now")));
+        }
+    }
+    if let Some(one) = signed.iter().find(|one| one.checkpoint.size > edge.size()) {
+        let (then, now) = (one.checkpoint.size, edge.size());
+        return Err(contradicted(one, format!("says that there were {then} entries, and there are {now} now")));
     }
     let (at, segment) = reader.place();
     // What others have written is on disk before it is spoken of.
@@ -176,7 +226,7 @@ impl Cache {
     }
 }
 
-/// The cache, if it leads to what the key has signed.
+/// The cache, if it leads to what the key has signed, and the entry that it ends with is still where it was.
 fn cached(home: &Home, key: &LogKey) -> Option<(Edge, Position, String)> {
     let cache: Cache = serde_json::from_slice(&read_bounded(&home.path().join(CACHE)).ok()?).ok()?;
     let edge = Edge::of(cache.size, cache.parts)?;
@@ -186,7 +236,22 @@ fn cached(home: &Home, key: &LogKey) -> Option<(Edge, Position, String)> {
     names::first_of(&cache.segment)?;
     let seq = cache.size.checked_add(1)?;
     let at = Position { offset: cache.offset, line: cache.line, seq, prev: cache.prev, batch: cache.batch };
-    (checkpoint.size == edge.size() && checkpoint.root == edge.root()).then_some((edge, at, cache.segment))
+    let fits =
+        checkpoint.size == edge.size() && checkpoint.root == edge.root() && ends_as_before(home, &cache.segment, &at);
+    fits.then_some((edge, at, cache.segment))
+}
+
+/// Whether the line right before this place is still the one that was there. Where the end was cut off, it is not.
+fn ends_as_before(home: &Home, segment: &str, at: &Position) -> bool {
+    let Ok(file) = open(&home.audit().join(segment)) else { return false };
+    let from = at.offset.saturating_sub(MAX_LINE as u64 + 2);
+    let mut bytes = vec![0; usize::try_from(at.offset - from).expect("it is less than a line and two bytes")];
+    if file.read_exact_at(&mut bytes, from).is_err() {
+        return false;
+    }
+    let Some((b'\n', before)) = bytes.split_last() else { return false };
+    let line = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    Digest::of(line) == at.prev
 }
 
 fn key_path(home: &Home) -> PathBuf {
@@ -273,12 +338,12 @@ fn publish(home: &Home, key: &LogKey) -> io::Result<()> {
     write_whole(&home.path().join("keys").join("log.pub.new"), &path, text.as_bytes())
 }
 
-/// Removes all but the newest checkpoints: each speaks of everything before it.
-fn remove_old(home: &Home) {
-    let Ok(all) = list_names(&home.audit()) else { return };
-    let mut sizes: Vec<u64> = all.iter().filter_map(|name| names::size_of_checkpoint(name)).collect();
+/// Removes all but the newest checkpoints of those that were signed before and the one of this size: each speaks of everything before
+/// it. What the key has not signed is left for [`verify`](super::verify()) to name.
+fn remove_old(home: &Home, signed: &[Signed], made: u64) {
+    let mut sizes: Vec<u64> = signed.iter().map(|one| one.checkpoint.size).filter(|size| *size != made).collect();
     sizes.sort_unstable();
-    for size in sizes.iter().rev().skip(KEPT) {
+    for size in sizes.iter().rev().skip(KEPT - 1) {
         // One that stays is looked at with the rest.
         let _ = std::fs::remove_file(home.audit().join(names::checkpoint(*size)));
     }
@@ -286,15 +351,25 @@ fn remove_old(home: &Home) {
 
 fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
     let mut bytes = Vec::new();
     file.take(LONGEST).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Writes a file whole or not at all. It can be made again, so it is not synced.
+/// Writes a file that can be made again, so it is not synced: after a power cut it may be empty.
 fn write_whole(unfinished: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let _ = std::fs::remove_file(unfinished);
     write_new(unfinished, bytes)?;
+    std::fs::rename(unfinished, path)
+}
+
+/// Writes a file whose bytes are on disk before it has its name. The name itself may be lost in a power cut.
+fn write_synced(unfinished: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let _ = std::fs::remove_file(unfinished);
+    write_new(unfinished, bytes)?.sync_data()?;
     std::fs::rename(unfinished, path)
 }
 

@@ -11,7 +11,8 @@
 //!
 //! # The parts
 //! [`Log`] writes, [`read()`] follows the chain and yields entries, [`verify()`] recomputes everything and names every
-//! finding. Reading and verifying share the code that splits and decodes lines, and nothing with what writes them.
+//! finding. All three share the code that splits and decodes lines and judges a tail, and the writer of checkpoints shares tree and note with
+//! verifying; the second verifier in tests/verify.py shares no code with any of them.
 
 mod anchor;
 mod error;

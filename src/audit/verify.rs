@@ -1,5 +1,8 @@
-//! Verifying: everything is read and recomputed, nothing is trusted, nothing is written, and no code is shared with the
-//! writer. Where [`read`](super::read()) stops at the first thing that is wrong, this goes on and names all there is.
+//! Verifying: everything is read and recomputed, nothing that the writer has stored is trusted, and nothing is written. Where
+//! [`read`](super::read()) stops at the first thing that is wrong, this goes on and names all there is.
+//!
+//! What splits and decodes lines, judges a tail, hashes the tree and opens checkpoints is the code that the writer uses as well. A mistake in
+//! it could be made on both sides, so there is a second verifier, tests/verify.py, which was written from the document and shares none.
 //!
 //! What a clean report means and does not mean is in docs/audit-format.md: a chain shows that nothing in it was changed
 //! without everything after it being made anew. Whether everything was made anew, or cut off at the end, only a head
@@ -55,10 +58,18 @@ pub fn verify_against(
     let segments = names::segments(&all);
     let Some(last) = segments.last() else { return Err(ReadError::NoLog { path: folder }) };
     let mut verifier = Verifier::new(folder, fold);
-    let beside = kept(home)?;
-    let beside = beside.iter().map(|(name, note)| (Where::Beside, name, note));
-    let given = anchors.checkpoints.iter().map(|(name, note)| (Where::Given, name, note));
-    let checkpoints: Vec<(Where, &String, &Vec<u8>)> = beside.chain(given).collect();
+    let mut checkpoints: Vec<(Where, String, Vec<u8>)> = Vec::new();
+    for (name, note) in kept(home)? {
+        match note {
+            Ok(note) => checkpoints.push((Where::Beside, name, note)),
+            Err(error) => {
+                verifier.segment = plain(&name);
+                verifier.fail(Kind::Checkpoint, None, None, format!("it cannot be read as a checkpoint: {error}"));
+            }
+        }
+    }
+    let given = anchors.checkpoints.iter().map(|(name, note)| (Where::Given, name.clone(), note.clone()));
+    checkpoints.extend(given);
     verifier.sizes = checkpoints.iter().filter_map(|(_, _, note)| size_of(note)).collect();
     for first in &segments {
         let role = if first == last { Role::Last } else { Role::Finished };
@@ -68,7 +79,7 @@ pub fn verify_against(
     let mut keys = std::mem::take(&mut verifier.keys);
     keys.extend(anchors.keys.iter().cloned().chain(public_key(home)));
     for (place, name, note) in checkpoints {
-        verifier.checkpoint(place, name, note, &keys);
+        verifier.checkpoint(place, &name, &note, &keys);
     }
     Ok(verifier.finish())
 }
@@ -393,7 +404,8 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
             self.fail(Kind::Kept, None, Some(seq), text);
         }
         for name in all {
-            let known = names::first_of(name).is_some() || name == names::LOCK || name.ends_with(".checkpoint");
+            let known =
+                names::first_of(name).is_some() || name == names::LOCK || names::size_of_checkpoint(name).is_some();
             if known || (names::place_of_torn(name).is_some() && !name.ends_with(names::UNRECORDED)) {
                 continue;
             }
@@ -414,6 +426,10 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
     /// Holds a checkpoint against the log.
     fn checkpoint(&mut self, place: Where, name: &str, note: &[u8], keys: &[PublicKey]) {
         self.segment = plain(name);
+        if place == Where::Beside && note.is_empty() {
+            let text = "the file is empty, so it says nothing of the log: a power cut left it so, or somebody emptied it; it can be removed";
+            return self.note(Kind::Checkpoint, None, None, text.to_owned());
+        }
         let (checkpoint, key) = match Checkpoint::open(note, keys) {
             Ok(opened) => opened,
             Err(error) => return self.fail(Kind::Checkpoint, None, None, plain(&error.to_string())),
@@ -438,10 +454,20 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
             }
             None if size == 0 => self.fail(Kind::Checkpoint, None, None, "it speaks of no entries".to_owned()),
             None => {
+                let head = self.report.head.as_ref().map_or(0, |(seq, _)| *seq);
+                // Lines at the end that cannot be read stand for an entry each.
+                if head.saturating_add(self.unreadable) < size {
+                    let text = format!(
+                        "there were {size} entries when this checkpoint was signed, and the last one now is entry {head}: the end was cut \
+                         off"
+                    );
+                    return self.fail(Kind::Cut, None, Some(head + 1), text);
+                }
                 let text = format!(
-                    "there were {size} entries when this checkpoint was signed, and there are {entries}: the end was cut off"
+                    "there were {size} entries when this checkpoint was signed, and only {entries} can be read: entries were removed, or \
+                     made unreadable"
                 );
-                self.fail(Kind::Cut, None, Some(entries + 1), text);
+                self.fail(Kind::Rewritten, None, None, text);
             }
         }
     }

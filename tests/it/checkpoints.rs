@@ -8,7 +8,7 @@ use crate::support::{Ran, Scratch};
 
 const RUNBOOK: &str = "interlock: 1\nname: one\nsteps:\n  - {id: a, run: ['true'], undo: {run: ['true']}}\n";
 
-struct Case(Scratch);
+pub struct Case(Scratch);
 
 impl Case {
     /// A log of so many runs.
@@ -24,6 +24,29 @@ impl Case {
         let ran = self.0.run(RUNBOOK, &[]);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         assert!(!ran.stderr.contains("warning: no checkpoint"), "{}", ran.stderr);
+    }
+
+    /// Runs where no checkpoint may be signed: it is said, and the run is not the worse for it.
+    #[track_caller]
+    fn run_unsigned(&self, words: &str) {
+        let ran = self.0.run(RUNBOOK, &[]);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        let warning = ran.stderr.lines().find(|line| line.contains("warning: no checkpoint of the audit log was made"));
+        let warning = warning.unwrap_or_else(|| panic!("no warning: {}", ran.stderr));
+        assert!(warning.contains(words) && warning.contains("`interlock audit verify`"), "{warning}");
+    }
+
+    fn audit(&self) -> PathBuf {
+        self.0.home().join("audit")
+    }
+
+    /// The names of the checkpoints beside the log.
+    fn beside(&self) -> Vec<String> {
+        let names = std::fs::read_dir(self.audit()).unwrap().map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
+        names.retain(|name| name.ends_with(".checkpoint"));
+        names.sort();
+        names
     }
 
     /// Keeps a checkpoint of the log as it is elsewhere.
@@ -51,7 +74,7 @@ impl Case {
     }
 
     /// The lines with their chain made anew, as somebody would who has changed one.
-    fn chained(lines: &[String]) -> Vec<String> {
+    pub fn chained(lines: &[String]) -> Vec<String> {
         let mut chained: Vec<String> = Vec::new();
         for line in lines {
             let line = match chained.last() {
@@ -235,4 +258,130 @@ fn a_key_that_others_can_read_is_not_used_and_the_run_is_not_the_worse_for_it() 
     assert!(ran.stderr.contains("warning: no checkpoint of the audit log was made"), "{}", ran.stderr);
     assert!(ran.stderr.trim_end().lines().last().unwrap().starts_with("interlock: completed"), "{}", ran.stderr);
     assert_eq!(case.0.interlock(&["audit", "checkpoint"]).code, 1);
+}
+
+#[test]
+fn p08_nothing_is_signed_over_a_log_that_was_cut_and_the_cut_is_still_found_after_many_runs() {
+    let case = Case::new(3);
+    let lines = case.lines();
+    let whole = lines.len();
+    let last_run = lines.iter().rposition(|line| line.contains("\"run_opened\"")).unwrap();
+    case.put(&lines[..last_run]);
+    let beside = case.beside();
+    case.run_unsigned(&format!("says that entries 1 to {whole} were others than they are now"));
+    for _ in 1..9 {
+        case.run_unsigned("were others than they are now");
+    }
+    assert_eq!(case.beside(), beside, "the evidence is still there");
+    assert_eq!(case.0.interlock(&["audit", "checkpoint"]).code, 1);
+    case.is_found(&[], "are not those that were there when this checkpoint was signed");
+}
+
+#[test]
+fn p08_nothing_is_signed_over_a_log_that_was_rolled_back_and_that_is_still_found_after_many_runs() {
+    let case = Case::new(1);
+    let (old, cache) = (case.lines(), case.0.home().join("tree.cache"));
+    let old_cache = std::fs::read(&cache).unwrap();
+    for _ in 0..3 {
+        case.run_again();
+    }
+    // What is restored is laid over what is there, so the later checkpoints stay.
+    case.put(&old);
+    std::fs::write(&cache, old_cache).unwrap();
+    let (beside, many) = (case.beside(), old.len() + 20);
+    while case.lines().len() < many {
+        case.run_unsigned("says that");
+    }
+    for _ in 0..9 {
+        case.run_unsigned("were others than they are now");
+    }
+    assert_eq!(case.beside(), beside, "the evidence is still there");
+    case.is_found(&[], "are not those that were there when this checkpoint was signed");
+}
+
+#[test]
+fn only_what_the_key_signed_is_removed_and_the_newest_eight_stay() {
+    let case = Case::new(1);
+    let strange = "0000000000000002.checkpoint";
+    case.0.write(&format!("home/audit/{strange}"), "not signed\n");
+    for _ in 0..9 {
+        case.run_again();
+    }
+    let beside = case.beside();
+    assert_eq!((beside.len(), beside[0].as_str()), (9, strange), "{beside:?}");
+    case.is_found(&[], "it has no empty line before the signatures");
+}
+
+#[test]
+fn a_checkpoint_has_its_bytes_on_disk_before_it_has_its_name() {
+    let case = Case::new(1);
+    let trace = case.0.path().join("trace");
+    let before = ["strace", "-f", "-qq", "-y", "-e", "trace=fdatasync,rename", "-o", trace.to_str().unwrap()];
+    let made = case.0.through(&before, &["audit", "checkpoint"]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let calls = case.0.read("trace");
+    let synced = calls.lines().position(|line| line.contains("fdatasync(") && line.contains("/audit/unfinished>"));
+    let named = calls.lines().position(|line| line.contains("rename(") && line.contains(".checkpoint\""));
+    let (Some(synced), Some(named)) = (synced, named) else { panic!("{calls}") };
+    assert!(synced < named, "{calls}");
+}
+
+#[test]
+fn an_empty_checkpoint_is_what_a_power_cut_leaves_and_no_failure() {
+    let case = Case::new(2);
+    for name in case.beside() {
+        case.0.write(&format!("home/audit/{name}"), "");
+    }
+    case.verifies(&[]);
+    assert!(case.verify(&[]).stdout.contains("the file is empty"));
+    // One that is given is none.
+    let empty = case.0.write("empty", "").display().to_string();
+    case.is_found(&[&empty], "FAILURE");
+    case.run_again();
+    case.verifies(&[]);
+}
+
+#[test]
+fn p08_what_is_called_a_checkpoint_and_cannot_be_read_is_a_finding() {
+    let case = Case::new(1);
+    let kept = case.keep("kept");
+    let place = case.audit().join("0000000000000002.checkpoint");
+    std::fs::create_dir(&place).unwrap();
+    case.is_found(&[], "FAILURE 0000000000000002.checkpoint: it cannot be read as a checkpoint");
+    std::fs::remove_dir(&place).unwrap();
+    std::os::unix::fs::symlink(&kept, &place).unwrap();
+    case.is_found(&[], "FAILURE 0000000000000002.checkpoint: it cannot be read as a checkpoint");
+    std::fs::remove_file(&place).unwrap();
+    // What has not the name of one is no part of the log.
+    std::fs::write(case.audit().join("2.checkpoint"), "not one\n").unwrap();
+    case.verifies(&[]);
+    assert!(case.verify(&[]).stdout.contains("note    2.checkpoint: this file is no part of the log"));
+}
+
+#[test]
+fn a_checkpoint_that_is_removed_while_the_log_is_verified_is_passed_over() {
+    let case = Case::new(2);
+    let beside = case.beside();
+    let oldest = case.audit().join(&beside[0]).display().to_string();
+    let gone = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", &oldest, "-e", "inject=openat:error=ENOENT"];
+    let ran = case.0.through(&gone, &["audit", "verify"]);
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    assert!(!ran.stdout.contains(&beside[0]), "{}", ran.stdout);
+}
+
+#[test]
+fn p08_an_entry_that_is_missing_in_the_middle_is_not_called_a_cut_end() {
+    let case = Case::new(1);
+    let kept = case.keep("kept");
+    let lines = case.lines();
+    let mut unreadable = lines.clone();
+    unreadable[2] = "x".repeat(unreadable[2].len());
+    let removed = [&lines[..2], &lines[3..]].concat();
+    let mut last = lines.clone();
+    *last.last_mut().unwrap() = "{\"v\":1}".to_owned();
+    for changed in [unreadable, removed, last] {
+        case.put(&changed);
+        case.is_found(&[&kept], &format!("only {} can be read", lines.len() - 1));
+        assert!(!case.verify(&[&kept]).stdout.contains("the end was cut off"));
+    }
 }

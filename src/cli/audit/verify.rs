@@ -20,7 +20,7 @@ const LONGEST_CHECKPOINT: u64 = 16 * 1024;
 
 /// Checks every entry of the log: nothing changed, removed, inserted or out of order.
 ///
-/// It only reads, and trusts nothing that the writing part of the program says. docs/audit-format.md says how to do the
+/// It only reads, and trusts nothing that the writing part of the program has stored. docs/audit-format.md says how to do the
 /// same with standard tools.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
