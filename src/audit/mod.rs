@@ -42,6 +42,6 @@ pub use line::{FIRST_PREV, MAX_LINE};
 pub use log::{Draft, Log, MAX_APPEND, RESERVE, Recorded, SEGMENT};
 pub use note::{Checkpoint, NoteError, PublicKey};
 pub use read::{Found, ReadError, Reader, head, id, read};
-pub use report::{Finding, Kind, Report, Severity};
+pub use report::{Finding, Kind, Objection, Report, Severity};
 pub use scan::entries_with;
 pub use verify::{Anchors, verify, verify_against};

@@ -30,6 +30,17 @@ pub struct Report {
     pub anchored: Option<(u64, String)>,
     /// The same for a checkpoint that lies beside the log.
     pub anchored_beside: Option<(u64, String)>,
+    /// What else was looked at by whoever followed the events, a line each.
+    pub remarks: Vec<String>,
+}
+
+/// What whoever follows the events of a run has against one of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Objection {
+    /// It cannot have happened at this point, so what follows in this run says nothing any more and is not handed out.
+    Illegal(String),
+    /// It can, but what it says of signatures is not borne out by what is kept. What follows is looked at all the same.
+    NotBorneOut(String),
 }
 
 /// One thing that was found.
@@ -79,7 +90,7 @@ pub enum Kind {
     CutOff,
     /// A segment's name and its first entry disagree.
     SegmentName,
-    /// An entry that cannot have happened at this point.
+    /// An entry that cannot have happened at this point, or a signature in one that is none.
     Impossible,
     /// What a repair set aside is not as it was.
     Kept,
@@ -188,6 +199,9 @@ impl fmt::Display for Report {
         if let Some((seq, digest)) = &self.head {
             writeln!(f, "head: entry {seq}, sha256 {digest}")?;
             self.anchors(f, *seq)?;
+        }
+        for remark in &self.remarks {
+            writeln!(f, "{remark}")?;
         }
         match self.failures() {
             0 if self.entries == 0 => f.write_str("the log is empty"),

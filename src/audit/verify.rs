@@ -17,7 +17,7 @@ use super::line::{Decoded, FIRST_PREV, LineError, decode, plain, seq_of};
 use super::lines::{LineEnd, Lines, RawLine};
 use super::note::{Checkpoint, PublicKey};
 use super::read::{ReadError, list_names, open, read_at};
-use super::report::{Finding, Kind, Report, Severity};
+use super::report::{Finding, Kind, Objection, Report, Severity};
 use super::tail::{Position, Tail, judge_unlocked};
 use super::tree::{Edge, Hash, leaf};
 use super::{Home, names};
@@ -26,12 +26,15 @@ use crate::id::{Digest, RunId};
 
 /// Verifies the whole log of this home.
 ///
-/// `fold` is given each event of each run, in order, to be applied to that run's state, and says what is wrong with one
-/// that could not have happened then. It is not called again for a run after that.
+/// `fold` is given each event of each run, in order, with the time of its entry, to be applied to that run's state, and says what is wrong
+/// with one. It is not called again for a run of which an event could not have happened.
 ///
 /// # Errors
 /// There is no log, or its folder cannot be listed. Everything else is a finding.
-pub fn verify(home: &Home, fold: impl FnMut(&RunId, &Event) -> Result<(), String>) -> Result<Report, ReadError> {
+pub fn verify(
+    home: &Home,
+    fold: impl FnMut(&RunId, &str, &Event) -> Result<(), Objection>,
+) -> Result<Report, ReadError> {
     verify_against(home, &Anchors::default(), fold)
 }
 
@@ -51,7 +54,7 @@ pub struct Anchors {
 pub fn verify_against(
     home: &Home,
     anchors: &Anchors,
-    fold: impl FnMut(&RunId, &Event) -> Result<(), String>,
+    fold: impl FnMut(&RunId, &str, &Event) -> Result<(), Objection>,
 ) -> Result<Report, ReadError> {
     let folder = home.audit();
     let all = list_names(&folder)?;
@@ -135,7 +138,7 @@ struct Verifier<F> {
     keys: Vec<PublicKey>,
 }
 
-impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
+impl<F: FnMut(&RunId, &str, &Event) -> Result<(), Objection>> Verifier<F> {
     fn new(folder: PathBuf, fold: F) -> Self {
         Self {
             folder,
@@ -299,9 +302,9 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
         self.at.batch = Some(batch);
         self.report.head = Some((seq, digest));
         self.report.first_time.get_or_insert_with(|| entry.time.clone());
-        self.report.last_time = Some(entry.time);
         self.clock(line, seq, entry.boot, entry.mono);
-        self.event(line, seq, run, entry.event);
+        self.event(line, seq, run, &entry.time, entry.event);
+        self.report.last_time = Some(entry.time);
     }
 
     /// The entry right before is as it was written, since this one was written after it. So a link that was broken
@@ -346,7 +349,7 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
     }
 
     /// What an entry says, and whether it can have happened.
-    fn event(&mut self, line: u64, seq: u64, run: Option<RunId>, event: Event) {
+    fn event(&mut self, line: u64, seq: u64, run: Option<RunId>, time: &str, event: Event) {
         let of_the_log = matches!(
             event,
             Event::LogCreated { .. } | Event::LogRepaired { .. } | Event::LockRemoved { .. } | Event::LockKept { .. }
@@ -365,9 +368,15 @@ impl<F: FnMut(&RunId, &Event) -> Result<(), String>> Verifier<F> {
                 self.report.runs += 1;
             }
             if !self.broken_runs.contains(&run)
-                && let Err(problem) = (self.fold)(&run, &event)
+                && let Err(objection) = (self.fold)(&run, time, &event)
             {
-                self.broken_runs.insert(run.clone());
+                let problem = match objection {
+                    Objection::NotBorneOut(problem) => problem,
+                    Objection::Illegal(problem) => {
+                        self.broken_runs.insert(run.clone());
+                        problem
+                    }
+                };
                 self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), Some(run), plain(&problem));
             }
         }

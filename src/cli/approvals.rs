@@ -320,7 +320,13 @@ impl Tally {
             let rules = needed.iter().filter(|one| one.policy == counted.policy && one.who.contains(person));
             let until = rules.map(|one| one.valid_until(signable.made)).chain([signable.until]).min();
             let until = moment(until.unwrap_or(signable.until));
-            let under = CountsUnder { policy: policy.digest.clone(), number: policy.number, until };
+            let under = CountsUnder {
+                policy: policy.digest.clone(),
+                number: policy.number,
+                signers: policy.signers.digest.clone(),
+                revoked: policy.revoked.as_ref().map(|revoked| revoked.digest.clone()),
+                until,
+            };
             let same = approvals.iter_mut().find(|one| one.person == *person && one.signature == *armour);
             match same {
                 Some(approval) if approval.under.iter().any(|one| one.policy == under.policy) => {}

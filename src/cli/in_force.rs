@@ -3,8 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -13,6 +11,7 @@ use crate::audit::{self, Home};
 use crate::cli::Global;
 use crate::cli::failure::Failure;
 use crate::cli::given::show;
+use crate::cli::keep::keep;
 use crate::consent::calendar::WindowState;
 use crate::consent::door::Trust;
 use crate::consent::operator::{Acting, NotAnOperator};
@@ -252,43 +251,22 @@ impl InForce {
 
     /// Keeps the policies and their files as they are beside the plan of a run, durably. Those that are there already stay.
     pub fn keep(&self, home: &Home, run: &RunId) -> Result<(), String> {
-        if self.is_empty() {
-            return Ok(());
-        }
-        let folder = home.run(run).join("policies");
-        let keep = || -> io::Result<()> {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-            for policy in self.policies.iter() {
-                let signers = &policy.signers;
-                keep_one(&folder, &format!("{}.policy.yaml", policy.digest), policy.text.as_bytes())?;
-                keep_one(&folder, &format!("{}.allowed_signers", signers.digest), signers.source.text().as_bytes())?;
-                if let Some(revoked) = &policy.revoked {
-                    keep_one(&folder, &format!("{}.revoked", revoked.digest), &revoked.bytes)?;
-                }
+        let mut files: Vec<(String, &[u8])> = Vec::new();
+        for policy in self.policies.iter() {
+            let signers = &policy.signers;
+            files.push((format!("{}.policy.yaml", policy.digest), policy.text.as_bytes()));
+            files.push((format!("{}.allowed_signers", signers.digest), signers.source.text().as_bytes()));
+            if let Some(revoked) = &policy.revoked {
+                files.push((format!("{}.revoked", revoked.digest), &revoked.bytes));
             }
-            std::fs::File::open(&folder)?.sync_all()?;
-            std::fs::File::open(home.run(run))?.sync_all()
-        };
-        keep().map_err(|error| format!("the policies cannot be kept in {}: {error}", folder.display()))
+        }
+        keep(home, run, "policies", &files)
     }
 }
 
 /// What rules look at of a runbook.
 fn subject(runbook: &Runbook) -> Subject<'_> {
     Subject { name: &runbook.name, labels: &runbook.labels }
-}
-
-/// Writes a file under its name when all of it is on disk.
-fn keep_one(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
-    let path = folder.join(name);
-    if path.exists() {
-        return Ok(());
-    }
-    let unfinished = folder.join("unfinished");
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&unfinished, &path)
 }
 
 /// The policies that runs of a home went under. The log alone tells.

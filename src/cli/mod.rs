@@ -10,6 +10,7 @@ mod failure;
 mod gate;
 mod given;
 mod in_force;
+mod keep;
 mod kinds;
 mod open_runs;
 mod overrides;

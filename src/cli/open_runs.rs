@@ -10,7 +10,7 @@ use crate::cli::deviations::left_over;
 use crate::cli::failure::{Failure, say};
 use crate::cli::gate::{Calendar, may_go_on, not_taken_up};
 use crate::cli::in_force::InForce;
-use crate::cli::overrides::{Given, Permitted};
+use crate::cli::overrides::{Given, Permitted, Requests};
 use crate::cli::rerun::reruns;
 use crate::cli::run::{answer, carry, people};
 use crate::cli::status::{OpenRun, find};
@@ -210,14 +210,14 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
             ));
         }
     }
-    let mut signed = Vec::new();
+    let (mut signed, mut requests) = (Vec::new(), Requests::default());
     if let Some(given) = again.overrides {
         let permitted = given.permissions(global, &in_force, &open, &procedure, &home, &who)?;
         if permitted.overrides.iter().any(|given| given.deviation == (Deviation::Abandon {})) {
             return Err(Failure::Wrong("a request to give the run up is for `interlock abandon`".to_owned()));
         }
         overrides.extend(permitted.overrides);
-        signed = permitted.approvals;
+        (signed, requests) = (permitted.approvals, permitted.requests);
     }
     // Going back is never kept from anybody by a window that is over, or by an approval that is.
     let mut approvals = Vec::new();
@@ -267,7 +267,8 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         programs: Arc::default(),
         beginning: Beginning::Again(Box::new(open.state), resumption),
     };
-    let code = carry(global, run, log, secrets, locks, || in_force.keep(&kept.0, &kept.1));
+    let keep = || in_force.keep(&kept.0, &kept.1).and_then(|()| requests.keep(&kept.0, &kept.1));
+    let code = carry(global, run, log, secrets, locks, keep);
     drop(alive);
     code
 }
@@ -320,9 +321,8 @@ impl Abandon {
         let _ = in_force.may_operate(&home)?.map_err(|reason| refused(&reason))?;
         may_take_over(&open, &who, self.takeover.take_over, Some(&self.reason)).map_err(|reason| refused(&reason))?;
         let permitted = self.permitted(global, &in_force, &open, &home, &who)?;
-        if in_force.keep(&home, &open.run).is_err() && !in_force.is_empty() {
-            return Err(Failure::Internal("the policies cannot be kept beside the run's plan".to_owned()));
-        }
+        let kept = in_force.keep(&home, &open.run).and_then(|()| permitted.requests.keep(&home, &open.run));
+        kept.map_err(Failure::Internal)?;
         let mut log = Log::open(&home, who).map_err(|error| Failure::Internal(error.to_string()))?;
         // What the dead run left running in its containment ends with the containment; what is not in it is looked for.
         let containment = Containment::detect(open.run.as_str());
@@ -364,7 +364,7 @@ impl Abandon {
                 self_approved: Some(AnsweredBy::CommandLine),
                 approved_by: Vec::new(),
             };
-            return Ok(Permitted { overrides: vec![alone], approvals: Vec::new() });
+            return Ok(Permitted { overrides: vec![alone], ..Permitted::default() });
         }
         if self.overrides.is_empty() {
             return Err(not_taken_up(

@@ -11,11 +11,13 @@ use crate::cli::approvals::{Signable, command, keygen, offered, tally};
 use crate::cli::failure::{Failure, say};
 use crate::cli::gate::full_command;
 use crate::cli::in_force::InForce;
+use crate::cli::keep::keep;
 use crate::cli::status::{OpenRun, find};
 use crate::cli::whole::Existing;
 use crate::cli::{Global, bound, place, plan};
 use crate::consent::policy::{Need, Subject};
 use crate::consent::question::{Permission as Policy, Requirement, StepRule};
+use crate::consent::recorded::{MOST_REASON, MOST_USER};
 use crate::consent::request::{Asks, Request, VERSION};
 use crate::diagnostic::escape::escape_line;
 use crate::history::approval::Approval;
@@ -230,6 +232,25 @@ pub struct Permitted {
     pub overrides: Vec<Permission>,
     /// The signatures over their requests.
     pub approvals: Vec<Approval>,
+    /// The requests that were given, to the byte.
+    pub requests: Requests,
+}
+
+/// Requests for deviations, to the byte, each with its digest. They are kept beside the run's plan before anything of them is recorded, so
+/// that what was signed can be read and its signatures be checked for as long as there is the log.
+#[derive(Debug, Default)]
+pub struct Requests(Vec<(Digest, String)>);
+
+impl Requests {
+    /// Keeps them.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn keep(&self, home: &Home, run: &RunId) -> Result<(), String> {
+        let files: Vec<(String, &[u8])> =
+            self.0.iter().map(|(digest, text)| (format!("{digest}.request.yaml"), text.as_bytes())).collect();
+        keep(home, run, "requests", &files)
+    }
 }
 
 impl Given {
@@ -261,8 +282,8 @@ impl Given {
             }
             let mut permission = Permission {
                 deviation: request.deviation.clone(),
-                reason: clip(&request.reason, 4096),
-                asked_by: clip(&request.asked_by.user, 1024),
+                reason: clip(&request.reason, MOST_REASON),
+                asked_by: clip(&request.asked_by.user, MOST_USER),
                 request: Some(digest.clone()),
                 self_approved: None,
                 approved_by: Vec::new(),
@@ -298,6 +319,7 @@ impl Given {
                 }
             }
             permitted.overrides.push(permission);
+            permitted.requests.0.push((digest, text));
         }
         Ok(permitted)
     }

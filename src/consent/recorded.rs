@@ -1,13 +1,29 @@
 //! Signatures as the log keeps them: what is recorded of one that counts, and whether a record fits the signature in it, which can be
-//! told at any later time from the record alone.
+//! told at any later time from the record, and what is kept beside it, alone.
 
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::key::SigningKey;
 use super::keygen::Keygen;
 use super::question::Counted;
-use super::signature::{Accepted, Namespace, Roster, verify};
+use super::request::Request;
+use super::revoked::Revoked;
+use super::signature::{self, Accepted, Namespace, Rejected, Roster, verify};
+use super::signers::Signers;
 use super::sshsig::{self, Presence};
-use super::{key::SigningKey, signature};
 use crate::history::approval::{Approval, CertifiedBy, CountsUnder};
-use chrono::{DateTime, Utc};
+use crate::history::clip::clip;
+use crate::history::deviation::Override;
+use crate::id::{Digest, RunId};
+
+/// How long a reason is that is recorded of a request, in bytes; what is longer is cut.
+pub const MOST_REASON: usize = 4096;
+/// How long the name of a user is that is recorded of a request, in bytes.
+pub const MOST_USER: usize = 1024;
+/// The most that lies between the look at a signature or request and its entry: the run is set up then, and what was left of it is ended.
+pub const BETWEEN: TimeDelta = TimeDelta::minutes(2);
 
 /// What is recorded of a signature that counts under these policies.
 pub fn approval(counted: &Counted, armour: &str, under: Vec<CountsUnder>) -> Approval {
@@ -74,7 +90,7 @@ pub fn fits(approval: &Approval) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a recorded signature is good: made over this document, by a key that these files give to the recorded person at this moment.
+/// Whether a recorded signature is good: made over this document, by a key that these files give to the recorded person at that moment.
 /// For a reviewer who has the document and the files, as they are kept beside the log.
 ///
 /// # Errors
@@ -83,7 +99,8 @@ pub fn holds(
     keygen: &Keygen,
     approval: &Approval,
     document: &[u8],
-    roster: &Roster<'_>,
+    signers: &Signers,
+    revoked: Option<&Revoked>,
     at: DateTime<Utc>,
 ) -> Result<(), String> {
     fits(approval)?;
@@ -91,13 +108,50 @@ pub fn holds(
         .into_iter()
         .find(|namespace| namespace.as_str() == approval.namespace)
         .ok_or_else(|| format!("`{}` is no purpose that is known", approval.namespace.escape_debug()))?;
-    let accepted = verify(keygen, document, approval.signature.as_bytes(), namespace, roster, at)
-        .map_err(|rejected| rejected.to_string())?;
-    if accepted.person != approval.person {
-        return Err(format!("it is the signature of {}, and {} is recorded", accepted.person, approval.person));
-    }
-    if accepted.over != approval.document {
+    if Digest::of(document) != approval.document {
         return Err("it is over another document than is recorded".to_owned());
     }
-    Ok(())
+    let people = BTreeSet::from([approval.person.clone()]);
+    let roster = Roster { signers, revoked, people: &people };
+    match verify(keygen, document, approval.signature.as_bytes(), namespace, &roster, at) {
+        Ok(_) => Ok(()),
+        Err(Rejected::Stranger { key, line }) => Err(format!(
+            "it was made with the key {key}, which line {line} of the signers file gives to somebody else than {}",
+            approval.person
+        )),
+        Err(rejected) => Err(rejected.to_string()),
+    }
+}
+
+/// Whether an override is recorded as the request has it that it names: for this run of this plan, this deviation, this reason, this
+/// person who asks, and within the request's time.
+///
+/// # Errors
+/// What the request says otherwise.
+pub fn is_as_asked(
+    request: &Request,
+    given: &Override,
+    run: &RunId,
+    plan: Option<&Digest>,
+    at: DateTime<Utc>,
+) -> Result<(), String> {
+    let otherwise = |what: &str| Err(format!("its request, which is kept, {what}"));
+    if request.run != *run {
+        return otherwise(&format!("is for run {}", request.run));
+    }
+    if Some(&request.plan) != plan {
+        return otherwise("is for another plan than the run's");
+    }
+    if request.deviation != given.deviation {
+        return otherwise(&format!("asks for something else: {}", request.deviation));
+    }
+    if clip(&request.reason, MOST_REASON) != given.reason || clip(&request.asked_by.user, MOST_USER) != given.asked_by {
+        return otherwise("gives another reason, or was made by another user");
+    }
+    let [made, until] =
+        [&request.made, &request.valid_until].map(|moment| DateTime::parse_from_rfc3339(moment.as_str()));
+    match (made, until) {
+        (Ok(made), Ok(until)) if made - BETWEEN <= at && at < until + BETWEEN => Ok(()),
+        (_, _) => otherwise(&format!("could be used from {} until {}", request.made, request.valid_until)),
+    }
 }

@@ -133,12 +133,22 @@ impl Request {
     /// # Errors
     /// As said; nothing of it is to be used then.
     pub fn from_file(text: &str) -> Result<Self, RequestError> {
+        let request = Self::from_kept(text)?;
+        if request.to_yaml()? == text { Ok(request) } else { Err(RequestError::Form) }
+    }
+
+    /// Reads a request that was accepted once, in whatever form: the program that wrote it may have been another version. That these are
+    /// its bytes, their digest tells.
+    ///
+    /// # Errors
+    /// As said.
+    pub fn from_kept(text: &str) -> Result<Self, RequestError> {
         let request: Self = singleton_map_recursive::deserialize(serde_yaml::Deserializer::from_str(text))
             .map_err(|error| RequestError::Shape(error.to_string()))?;
         if request.interlock_override != VERSION {
             return Err(RequestError::Version(request.interlock_override));
         }
-        if request.to_yaml()? == text { Ok(request) } else { Err(RequestError::Form) }
+        Ok(request)
     }
 
     /// Whether a text is meant to be a request.

@@ -82,6 +82,11 @@ pub struct CountsUnder {
     pub policy: Digest,
     /// Its number.
     pub number: u64,
+    /// SHA-256 of its signers file, as it was when the signature was looked at, kept in `runs/<run>/policies/<digest>.allowed_signers`.
+    pub signers: Digest,
+    /// SHA-256 of its file of revoked keys, kept there as `<digest>.revoked`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Digest>,
     /// Until when it counts, not at that moment any more.
     pub until: Moment,
 }
@@ -199,6 +204,8 @@ mod tests {
             under: vec![CountsUnder {
                 policy: Digest::of(policy.as_bytes()),
                 number: 1,
+                signers: Digest::of(b"signers"),
+                revoked: None,
                 until: "2026-11-22T05:00:00Z".parse().unwrap(),
             }],
             signature: "armour".to_owned(),

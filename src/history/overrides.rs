@@ -312,6 +312,8 @@ mod tests {
                 under: vec![CountsUnder {
                     policy: Digest::of(b"policy"),
                     number: 1,
+                    signers: Digest::of(b"signers"),
+                    revoked: None,
                     until: "2026-11-22T05:00:00Z".parse().unwrap(),
                 }],
                 signature: "armour".to_owned(),

@@ -10,9 +10,9 @@ use serde_json::Value;
 use crate::support::{Ran, Scratch, finish, until};
 use crate::terminal::Terminal;
 
-const PLAN: &str = "interlock-plan@v1";
-const RULE: &str = "approvals: [{match: {labels: {env: production}}, need: all, of: core, valid_for: 24h}]\n";
-const TOUCH: &str = "steps:\n  - {id: touch, script: touch DIR/ran}\n";
+pub const PLAN: &str = "interlock-plan@v1";
+pub const RULE: &str = "approvals: [{match: {labels: {env: production}}, need: all, of: core, valid_for: 24h}]\n";
+pub const TOUCH: &str = "steps:\n  - {id: touch, script: touch DIR/ran}\n";
 
 /// The number of the user who operates here, as the program finds it: who logged in, else whose process it is.
 pub fn operator() -> String {
@@ -47,11 +47,11 @@ impl Site {
         site
     }
 
-    fn make_key(&self, name: &str) {
+    pub fn make_key(&self, name: &str) {
         run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", name, "-f", self.text_path(name).as_str()]);
     }
 
-    fn signer(&self, person: &str, key: &str, options: &str) -> String {
+    pub fn signer(&self, person: &str, key: &str, options: &str) -> String {
         format!("{person}@example.org {options} {}", self.scratch.read(&format!("{key}.pub")))
     }
 
@@ -132,7 +132,7 @@ impl Site {
         ran
     }
 
-    fn runs(&self) {
+    pub fn runs(&self) {
         let ran = self.interlock(&["run", "plan.yaml"]);
         assert_eq!(ran.code, 0, "{}", ran.stderr);
         assert!(self.path().join("ran").exists());
@@ -144,7 +144,7 @@ impl Site {
         assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
     }
 
-    fn approvals(&self) -> Vec<Value> {
+    pub fn approvals(&self) -> Vec<Value> {
         let entries = self.scratch.entries();
         entries.iter().filter(|one| one["event"] == "approval_accepted").map(|one| one["data"].clone()).collect()
     }

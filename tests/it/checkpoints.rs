@@ -8,7 +8,52 @@ use crate::support::{Ran, Scratch};
 
 const RUNBOOK: &str = "interlock: 1\nname: one\nsteps:\n  - {id: a, run: ['true'], undo: {run: ['true']}}\n";
 
-pub struct Case(Scratch);
+fn segment(scratch: &Scratch) -> PathBuf {
+    scratch.home().join("audit/0000000000000001.jsonl")
+}
+
+/// The lines of a log of one segment.
+pub fn lines(scratch: &Scratch) -> Vec<String> {
+    let text = std::fs::read_to_string(segment(scratch)).unwrap();
+    text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+/// Puts these lines in the place of those that are there, with the room behind them.
+pub fn put(scratch: &Scratch, lines: &[String]) {
+    let room = std::fs::metadata(segment(scratch)).unwrap().len() as usize;
+    let mut bytes = lines.join("\n").into_bytes();
+    bytes.resize(room, b'\n');
+    std::fs::write(segment(scratch), bytes).unwrap();
+}
+
+/// The lines with their chain made anew, as somebody would who has changed one.
+pub fn chained(lines: &[String]) -> Vec<String> {
+    let mut chained: Vec<String> = Vec::new();
+    for line in lines {
+        let line = match chained.last() {
+            Some(last) => {
+                let start = line.rfind("\"prev\":\"").unwrap() + 8;
+                format!("{}{}{}", &line[..start], Digest::of(last.as_bytes()), &line[start + 64..])
+            }
+            None => line.clone(),
+        };
+        chained.push(line);
+    }
+    chained
+}
+
+/// Removes the checkpoints beside the log and what is known of its tree.
+pub fn forget(scratch: &Scratch) {
+    for entry in std::fs::read_dir(scratch.home().join("audit")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "checkpoint") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    let _ = std::fs::remove_file(scratch.home().join("tree.cache"));
+}
+
+struct Case(Scratch);
 
 impl Case {
     /// A log of so many runs.
@@ -56,48 +101,16 @@ impl Case {
         self.0.write(name, &made.stdout).display().to_string()
     }
 
-    fn segment(&self) -> PathBuf {
-        self.0.home().join("audit/0000000000000001.jsonl")
-    }
-
     fn lines(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.segment()).unwrap();
-        text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+        lines(&self.0)
     }
 
-    /// Puts these lines in the place of those that are there, with the room behind them.
     fn put(&self, lines: &[String]) {
-        let room = std::fs::metadata(self.segment()).unwrap().len() as usize;
-        let mut bytes = lines.join("\n").into_bytes();
-        bytes.resize(room, b'\n');
-        std::fs::write(self.segment(), bytes).unwrap();
+        put(&self.0, lines);
     }
 
-    /// The lines with their chain made anew, as somebody would who has changed one.
-    pub fn chained(lines: &[String]) -> Vec<String> {
-        let mut chained: Vec<String> = Vec::new();
-        for line in lines {
-            let line = match chained.last() {
-                Some(last) => {
-                    let start = line.rfind("\"prev\":\"").unwrap() + 8;
-                    format!("{}{}{}", &line[..start], Digest::of(last.as_bytes()), &line[start + 64..])
-                }
-                None => line.clone(),
-            };
-            chained.push(line);
-        }
-        chained
-    }
-
-    /// Removes the checkpoints beside the log and what is known of its tree.
     fn forget(&self) {
-        for entry in std::fs::read_dir(self.0.home().join("audit")).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|ending| ending == "checkpoint") {
-                std::fs::remove_file(path).unwrap();
-            }
-        }
-        let _ = std::fs::remove_file(self.0.home().join("tree.cache"));
+        forget(&self.0);
     }
 
     fn verify(&self, checkpoints: &[&str]) -> Ran {
@@ -166,7 +179,7 @@ fn p08_a_log_made_anew_is_found_against_a_checkpoint() {
     let lines = case.lines();
     let changed: Vec<String> = lines.iter().map(|line| line.replace("\"one\"", "\"two\"")).collect();
     assert_ne!(changed, lines);
-    case.put(&Case::chained(&changed));
+    case.put(&chained(&changed));
     // The chain is whole; the checkpoint that lies beside it was not signed for this.
     case.is_found(&[], "are not those that were there when this checkpoint was signed");
     case.forget();

@@ -23,6 +23,7 @@ mod quickstart;
 mod random;
 mod reruns;
 mod runs;
+mod signatures;
 mod signed_overrides;
 mod signing;
 mod support;

@@ -3,19 +3,19 @@
 use crate::approvals::Site;
 use crate::support::Ran;
 
-const REQUEST: &str = "interlock-override@v1";
-const RULES: &str = "overrides:\n  - {deviations: [skip, accept_failed, abandon], need: all, of: core, valid_for: 1h}\nforbid: [waive]\n";
+pub const REQUEST: &str = "interlock-override@v1";
+pub const RULES: &str = "overrides:\n  - {deviations: [skip, accept_failed, abandon], need: all, of: core, valid_for: 1h}\nforbid: [waive]\n";
 const STEPS: &str = "steps:\n  - {id: up, script: echo up >> DIR/book}\n  - {id: fail, script: test -e DIR/let}\n  \
                      - {id: guarded, script: echo guarded >> DIR/book, override: never}\n  - {id: last, script: echo last >> DIR/book}\n";
 
-struct Case {
-    site: Site,
-    run: String,
+pub struct Case {
+    pub site: Site,
+    pub run: String,
 }
 
 impl Case {
     /// A run that halted because its second step failed.
-    fn halted(rules: &str) -> Self {
+    pub fn halted(rules: &str) -> Self {
         Self::halted_in(STEPS, rules)
     }
 
@@ -29,13 +29,13 @@ impl Case {
         Self { site, run }
     }
 
-    fn ask(&self, name: &str, what: &[&str]) -> Ran {
+    pub fn ask(&self, name: &str, what: &[&str]) -> Ran {
         let mut arguments = vec!["override", &self.run, "--reason", "checked by hand", "--force", "-o", name];
         arguments.extend(what);
         self.site.interlock(&arguments)
     }
 
-    fn resume(&self, more: &[&str]) -> Ran {
+    pub fn resume(&self, more: &[&str]) -> Ran {
         let mut arguments = vec!["resume", &self.run];
         arguments.extend(more);
         self.site.interlock(&arguments)

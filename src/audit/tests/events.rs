@@ -59,7 +59,13 @@ fn all() -> Vec<Event> {
         algorithm: text(),
         presence: Some(text()),
         certificate: Some(CertifiedBy { id: text(), serial: 1, authority: text() }),
-        under: vec![CountsUnder { policy: digest(), number: 1, until: "2026-11-22T05:00:00Z".parse().unwrap() }],
+        under: vec![CountsUnder {
+            policy: digest(),
+            number: 1,
+            signers: digest(),
+            revoked: Some(digest()),
+            until: "2026-11-22T05:00:00Z".parse().unwrap(),
+        }],
         signature: text(),
     };
     let claimed_by = ClaimedBy {
@@ -261,7 +267,7 @@ fn every_event_is_read_back_as_it_was_written_and_has_an_object_for_data() {
     }
     let found: Vec<_> = read(&scratch.home).unwrap().skip(1).map(|found| found.unwrap().recorded.entry.event).collect();
     assert_eq!(found, all());
-    let report = verify(&scratch.home, |_, _| Ok(())).unwrap();
+    let report = verify(&scratch.home, |_, _, _| Ok(())).unwrap();
     assert_eq!(report.failures(), 3, "a second log_created, a repair that kept nothing, a key that is none: {report}");
 }
 

@@ -51,7 +51,7 @@ fn verify_copy(files: &BTreeMap<String, Vec<u8>>) -> crate::audit::Report {
     for (name, bytes) in files {
         std::fs::write(home.audit().join(name), bytes).unwrap();
     }
-    verify(&home, |_, _| Ok(())).unwrap()
+    verify(&home, |_, _, _| Ok(())).unwrap()
 }
 
 /// A log whose next append begins at a given place in a sector; gives the acknowledged lines.

@@ -108,7 +108,7 @@ fn p07_a_killed_program_leaves_every_entry_that_it_had_acknowledged() {
     let mut rest = lines.iter();
     assert!(acknowledged.len() >= 385);
     assert!(acknowledged.iter().all(|line| rest.any(|found| found == line)));
-    let report = verify(&scratch.home, |_, _| Ok(())).unwrap();
+    let report = verify(&scratch.home, |_, _, _| Ok(())).unwrap();
     assert!(report.verifies(), "{report}");
 }
 
@@ -145,7 +145,7 @@ fn reading_and_verifying_beside_a_writer_never_raises_a_false_alarm() {
                     let mut last = 0;
                     while !done.load(Ordering::Relaxed) || looks == 0 {
                         let entries = if kind == 0 {
-                            let report = verify(home, |_, _| Ok(())).unwrap();
+                            let report = verify(home, |_, _, _| Ok(())).unwrap();
                             assert!(report.verifies(), "{report}");
                             report.entries
                         } else {
@@ -303,14 +303,14 @@ fn a_segment_or_lock_that_is_a_link_a_pipe_or_a_folder_is_refused() {
         assert_eq!(fs::read(&elsewhere).unwrap(), before);
         if name == FIRST {
             assert!(read(&scratch.home).unwrap().next().unwrap().is_err());
-            assert!(!verify(&scratch.home, |_, _| Ok(())).unwrap().verifies());
+            assert!(!verify(&scratch.home, |_, _, _| Ok(())).unwrap().verifies());
         }
         fs::remove_file(&path).unwrap();
         assert!(Command::new("mkfifo").arg("--mode=600").arg(&path).status().unwrap().success());
         assert!(refusal(&scratch.home).contains("it is not a regular file"), "{}", refusal(&scratch.home));
         if name == FIRST {
             assert!(read(&scratch.home).unwrap().next().unwrap().is_err());
-            assert!(!verify(&scratch.home, |_, _| Ok(())).unwrap().verifies());
+            assert!(!verify(&scratch.home, |_, _, _| Ok(())).unwrap().verifies());
         }
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
@@ -373,7 +373,7 @@ fn a_log_that_was_removed_while_its_runs_remain_does_not_begin_anew() {
 fn where_nothing_ran_yet_there_is_nothing_to_read_or_verify() {
     let scratch = scratch();
     assert!(read(&scratch.home).is_err());
-    assert!(verify(&scratch.home, |_, _| Ok(())).is_err());
+    assert!(verify(&scratch.home, |_, _, _| Ok(())).is_err());
     assert!(!scratch.home.path().exists(), "looking makes nothing");
 }
 

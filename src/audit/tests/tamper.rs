@@ -5,7 +5,7 @@ use std::fs;
 
 use super::common::{append, event, open, run_id, scratch, segments, sha256, who};
 use super::model::Random;
-use crate::audit::{Draft, Home, Kind, Log, LogError, ReadError, Report, Severity, read, verify};
+use crate::audit::{Draft, Home, Kind, Log, LogError, Objection, ReadError, Report, Severity, read, verify};
 use crate::history::entry::Who;
 use crate::history::event::Event;
 
@@ -59,7 +59,7 @@ fn forge_lines(lines: &[String]) -> Forged {
 }
 
 fn report(home: &Home) -> Report {
-    verify(home, |_, _| Ok(())).unwrap()
+    verify(home, |_, _, _| Ok(())).unwrap()
 }
 
 /// The failures as (kind, entry), in the order of the log.
@@ -222,9 +222,10 @@ fn an_event_that_cannot_have_happened_is_named_once_for_its_run() {
     let lines = honest();
     let forged = forge_lines(&lines);
     let mut seen = 0;
-    let report = verify(&forged.home, |run, _| {
+    let report = verify(&forged.home, |run, _, _| {
         seen += 1;
-        if *run == run_id(1) { Err("a step \u{1b}[2Jended that never began".to_owned()) } else { Ok(()) }
+        let objection = Objection::Illegal("a step \u{1b}[2Jended that never began".to_owned());
+        if *run == run_id(1) { Err(objection) } else { Ok(()) }
     })
     .unwrap();
     let found: Vec<_> =

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod list;
 mod show;
+mod signatures;
 mod verify;
 
 use std::process::ExitCode;

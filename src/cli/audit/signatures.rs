@@ -1,0 +1,221 @@
+//! Whether the signatures in the log are good, at any later time: over the plans and requests that are kept beside it, by the keys that are
+//! kept there, and, where a reviewer names them, by keys that the reviewer trusts. It only reads, and what keeps these files has no part
+//! in it. Nothing that it cannot check is taken as good.
+
+use std::fs::OpenOptions;
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+
+use crate::audit::Home;
+use crate::cli::Global;
+use crate::cli::failure::Failure;
+use crate::cli::given::show;
+use crate::cli::in_force::trust;
+use crate::consent::keygen::Keygen;
+use crate::consent::recorded::{BETWEEN, fits, holds, is_as_asked};
+use crate::consent::request::Request;
+use crate::consent::revoked::Revoked;
+use crate::consent::signers::Signers;
+use crate::diagnostic::Source;
+use crate::history::approval::{Approval, CountsUnder, OVERRIDE};
+use crate::history::deviation::Override;
+use crate::history::event::Event;
+use crate::id::{Digest, RunId};
+use crate::yaml::source::{LONGEST_PLAN, read_source};
+
+/// Looks at each signature that the log has.
+pub struct Signatures<'a> {
+    home: &'a Home,
+    /// The signers file of the reviewer, where they named one.
+    trusted: Option<Signers>,
+    /// Looked for when the first signature is met: a log without any needs none.
+    keygen: Option<Result<Keygen, String>>,
+    /// How many there are.
+    recorded: u64,
+    /// How many of them are good.
+    good: u64,
+}
+
+/// What is found out about the run that an event is of.
+#[derive(Clone, Copy)]
+pub struct Of<'a> {
+    /// The run.
+    pub run: &'a RunId,
+    /// The digest of its plan, as it was opened with.
+    pub plan: Option<&'a Digest>,
+    /// The time of the event's entry.
+    pub time: &'a str,
+}
+
+impl<'a> Signatures<'a> {
+    /// With the signers file of a reviewer, if they name one.
+    pub fn new(global: &Global, home: &'a Home, signers: Option<&Path>) -> Result<Self, Failure> {
+        let trusted = match signers {
+            Some(path) => Some(trusted(global, path)?),
+            None => None,
+        };
+        Ok(Self { home, trusted, keygen: None, recorded: 0, good: 0 })
+    }
+
+    /// Looks at what an event says of signatures, if it does.
+    ///
+    /// # Errors
+    /// What is not borne out by what is kept, or cannot be checked.
+    pub fn look(&mut self, of: Of<'_>, event: &Event) -> Result<(), String> {
+        if let Event::ApprovalAccepted(approval) = event {
+            self.recorded += 1;
+            self.approval(of, approval)?;
+            self.good += 1;
+        }
+        if let Event::OverrideAccepted(given) = event
+            && let Some(request) = &given.request
+        {
+            self.request(of, given, request).map_err(|why| format!("the permission to {}: {why}", given.deviation))?;
+        }
+        Ok(())
+    }
+
+    /// A line for people: how many there are, and what that they are good does not tell.
+    pub fn in_words(&self) -> Option<String> {
+        let Self { recorded, good, .. } = self;
+        let signatures = if *recorded == 1 { "signature" } else { "signatures" };
+        if *recorded == 0 {
+            return None;
+        }
+        if good < recorded {
+            return Some(format!(
+                "{recorded} {signatures} over plans and requests, of which {good} can be shown to be good"
+            ));
+        }
+        Some(match &self.trusted {
+            Some(signers) => format!(
+                "{recorded} {signatures} over plans and requests, all good, by keys that {} gives to those who are named",
+                signers.source.name()
+            ),
+            None => format!(
+                "{recorded} {signatures} over plans and requests, all good, by the keys that are kept beside the log: whoever made all of it \
+                 anew could have put keys of their own there. Say whose keys you trust (--signers)"
+            ),
+        })
+    }
+
+    /// The same for programs.
+    pub fn in_json(&self) -> serde_json::Value {
+        let signers = self.trusted.as_ref().map(|signers| signers.source.name());
+        serde_json::json!({"recorded": self.recorded, "good": self.good, "signers": signers})
+    }
+
+    /// Whether a recorded signature is good.
+    fn approval(&mut self, of: Of<'_>, approval: &Approval) -> Result<(), String> {
+        fits(approval)?;
+        let folder = self.home.run(of.run);
+        let (what, path) = match approval.namespace.as_str() {
+            OVERRIDE => ("a request", request_of(&folder, &approval.document)),
+            _ => ("the plan", folder.join("plan.yaml")),
+        };
+        let whose = format!("the signature of {} over {what}", approval.person);
+        let cannot = |why: String| format!("{whose} cannot be checked: {why}");
+        let document = kept(&path, &approval.document).map_err(cannot)?;
+        let at = moment(of.time).map_err(cannot)?;
+        let keygen = self.keygen.get_or_insert_with(|| Keygen::find(trust()).map_err(|error| error.to_string()));
+        let keygen = keygen.as_ref().map_err(|why| cannot(why.clone()))?;
+        // Under one at least: else it was illegal, and is not looked at.
+        for under in &approval.under {
+            let (signers, revoked) = files(&folder, under).map_err(cannot)?;
+            is_good(keygen, approval, &document, &signers, revoked.as_ref(), at).map_err(|why| {
+                format!("{whose} does not hold by the keys that are kept of policy number {}: {why}", under.number)
+            })?;
+        }
+        let Some(trusted) = &self.trusted else { return Ok(()) };
+        is_good(keygen, approval, &document, trusted, None, at)
+            .map_err(|why| format!("{whose} does not hold by the keys of {}: {why}", trusted.source.name()))
+    }
+
+    /// Whether the request that an override names is kept, and says what the override does.
+    fn request(&self, of: Of<'_>, given: &Override, digest: &Digest) -> Result<(), String> {
+        let path = request_of(&self.home.run(of.run), digest);
+        let cannot = |why: String| format!("its request cannot be looked at: {why}");
+        let text = String::from_utf8(kept(&path, digest).map_err(cannot)?)
+            .map_err(|_| cannot(format!("{} is no text", path.display())))?;
+        let request = Request::from_kept(&text).map_err(|error| cannot(format!("{}: {error}", path.display())))?;
+        is_as_asked(&request, given, of.run, of.plan, moment(of.time).map_err(cannot)?)
+    }
+}
+
+/// Whether a signature was good when it was looked at. That was before its entry was written, and a certificate may have ended meanwhile.
+fn is_good(
+    keygen: &Keygen,
+    approval: &Approval,
+    document: &[u8],
+    signers: &Signers,
+    revoked: Option<&Revoked>,
+    at: DateTime<Utc>,
+) -> Result<(), String> {
+    holds(keygen, approval, document, signers, revoked, at)
+        .or_else(|why| holds(keygen, approval, document, signers, revoked, at - BETWEEN).map_err(|_| why))
+}
+
+/// The signers file that a reviewer names.
+fn trusted(global: &Global, path: &Path) -> Result<Signers, Failure> {
+    let source = match read_source(path) {
+        Ok(source) => source,
+        Err(mistake) => {
+            show(global, &Source::new(path.display().to_string(), String::new()), &[*mistake])?;
+            return Err(Failure::Said(2));
+        }
+    };
+    match Signers::read(source) {
+        Ok((signers, _)) => Ok(signers),
+        Err((source, mistakes)) => {
+            show(global, &source, &mistakes)?;
+            Err(Failure::Said(2))
+        }
+    }
+}
+
+/// The files of a policy that a signature was looked at with.
+fn files(folder: &Path, under: &CountsUnder) -> Result<(Signers, Option<Revoked>), String> {
+    let folder = folder.join("policies");
+    let path = folder.join(format!("{}.allowed_signers", under.signers));
+    let name = path.display().to_string();
+    let text = String::from_utf8(kept(&path, &under.signers)?).map_err(|_| format!("{name} is no text"))?;
+    let (signers, _) =
+        Signers::read(Source::new(name.clone(), text)).map_err(|_| format!("{name} is no signers file"))?;
+    let Some(digest) = &under.revoked else { return Ok((signers, None)) };
+    let path = folder.join(format!("{digest}.revoked"));
+    let name = path.display().to_string();
+    let revoked =
+        Revoked::read(&name, kept(&path, digest)?).map_err(|_| format!("{name} is no file of revoked keys"))?;
+    Ok((signers, Some(revoked)))
+}
+
+/// Where a request is kept.
+fn request_of(folder: &Path, digest: &Digest) -> PathBuf {
+    folder.join("requests").join(format!("{digest}.request.yaml"))
+}
+
+/// The bytes of a file that is kept, if they are those that were recorded.
+fn kept(path: &Path, digest: &Digest) -> Result<Vec<u8>, String> {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(std::io::Error::other("it is not a regular file"));
+        }
+        let mut bytes = Vec::new();
+        file.take(LONGEST_PLAN + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read().map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    if Digest::of(&bytes) != *digest {
+        return Err(format!("{} was changed: it has another SHA-256 than is recorded", path.display()));
+    }
+    Ok(bytes)
+}
+
+fn moment(time: &str) -> Result<DateTime<Utc>, String> {
+    let read = DateTime::parse_from_rfc3339(time);
+    read.map(|time| time.to_utc()).map_err(|_| format!("`{}` is no time", time.escape_debug()))
+}
