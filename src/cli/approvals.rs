@@ -292,6 +292,15 @@ impl Tally {
         self.counted.iter().map(|taken| &taken.counted.signature.person).collect()
     }
 
+    /// Those whose signatures count for any of these rules.
+    pub fn signed_for(&self, rules: &[Requirement]) -> BTreeSet<&Person> {
+        let counts = |taken: &&Taken| {
+            let Counted { policy, signature } = &taken.counted;
+            rules.iter().any(|rule| rule.policy == *policy && rule.who.contains(&signature.person))
+        };
+        self.counted.iter().filter(counts).map(|taken| &taken.counted.signature.person).collect()
+    }
+
     /// What is missing, a line for each rule and for each signature that does not count.
     pub fn in_words(&self) -> Vec<String> {
         let mut lines: Vec<String> = self.lacking.iter().map(Lacking::in_words).collect();

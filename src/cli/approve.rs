@@ -9,12 +9,13 @@ use chrono::Utc;
 use crate::cli::approvals::{command, keygen};
 use crate::cli::failure::{Failure, put, say};
 use crate::cli::in_force::InForce;
+use crate::cli::needed::permission;
 use crate::cli::whole::Existing;
 use crate::cli::{Format, Global, place, whole};
 use crate::consent::key::{Fingerprint, SigningKey};
 use crate::consent::keygen::{Key, Keygen};
 use crate::consent::policy::Subject;
-use crate::consent::question::{Permission, StepRule};
+use crate::consent::question::{Permission, Requirement, StepRule};
 use crate::consent::request::{Asks, Request};
 use crate::consent::signature::Namespace;
 use crate::consent::signers::Role;
@@ -24,7 +25,7 @@ use crate::diagnostic::escape::{escape_line, reveal_line};
 use crate::history::deviation::Deviation;
 use crate::history::event::Cause;
 use crate::id::{Digest, Person};
-use crate::plan::Plan;
+use crate::plan::{Plan, Procedure};
 use crate::report::page::page;
 use crate::runbook::duration;
 use crate::terminal::prompt;
@@ -119,16 +120,19 @@ fn read_request(text: &str, in_force: &InForce) -> Result<Shown, String> {
             let rule = request.asks.as_ref().map_or(StepRule::Unsaid, Asks::rule);
             match in_force.policies().override_needed(kind, &rule, subject, &operator) {
                 Permission::Forbidden(why) => asked.push(why),
-                Permission::Allowed(needed) => asked.extend(needed.iter().map(|one| {
-                    let who: Vec<&str> = one.who.iter().map(Person::as_str).collect();
-                    format!("{}: {}; for {}", one.rule, who.join(", "), duration::show(one.quota.valid_for))
-                })),
+                Permission::Allowed(needed) => asked.extend(needed.iter().map(in_words)),
             }
         }
     }
     // Its own bytes: in the one form in which they are read, what hides or could be taken for something else stands as escapes.
     let head = format!("REQUEST FOR A DEVIATION: {}\n", reveal_line(&request.deviation.to_string()));
     Ok(Shown { page: format!("{head}{text}"), asked })
+}
+
+/// A rule, with those whose signatures count, and for how long.
+fn in_words(rule: &Requirement) -> String {
+    let who: Vec<&str> = rule.who.iter().map(Person::as_str).collect();
+    format!("{}: {}; for {}", rule.rule, who.join(", "), duration::show(rule.quota.valid_for))
 }
 
 fn read_plan(text: &str, in_force: &InForce) -> Result<Shown, String> {
@@ -150,11 +154,21 @@ fn read_plan(text: &str, in_force: &InForce) -> Result<Shown, String> {
             Some(person) => match in_force.approvals_needed(&plan.runbook, &in_force.policies().operated_by(person)) {
                 Err(why) => asked.push(why),
                 Ok(needed) if needed.is_empty() => asked.push("no rule asks for signatures over it".to_owned()),
-                Ok(needed) => asked.extend(needed.iter().map(|one| {
-                    let who: Vec<&str> = one.who.iter().map(Person::as_str).collect();
-                    format!("{}: {}; for {}", one.rule, who.join(", "), duration::show(one.quota.valid_for))
-                })),
+                Ok(needed) => asked.extend(needed.iter().map(in_words)),
             },
+        }
+        if let Some(person) = &binding.asked_by.person {
+            let operator = in_force.policies().operated_by(person);
+            let procedure = Procedure::new(plan.clone());
+            for planned in &plan.deviations {
+                let deviation = &planned.deviation;
+                match permission(in_force, &procedure, deviation, &operator, Namespace::Plan) {
+                    Err(why) => asked.push(format!("to {deviation}: {why}")),
+                    Ok(needed) => {
+                        asked.extend(needed.iter().map(|one| format!("to {deviation}: {}", in_words(one))));
+                    }
+                }
+            }
         }
     }
     Ok(Shown { page: page(&plan, text), asked })

@@ -2,7 +2,10 @@
 
 use crate::cli::Global;
 use crate::cli::failure::{Failure, say};
+use crate::cli::in_force::InForce;
+use crate::cli::needed::permission;
 use crate::cli::overrides::{Asked, OwnWord, own_word, waiver};
+use crate::consent::signature::Namespace;
 use crate::diagnostic::suggest::did_you_mean;
 use crate::history::clip::clip;
 use crate::history::deviation::{Deviation, Override};
@@ -22,6 +25,9 @@ pub struct ToPlan {
     /// Plan a deviation: one attempt of this step may run while this fact does not hold; may be given many times
     #[arg(long, value_name = "STEP=FACT", value_parser = waiver, requires = "output", requires = "reason")]
     waive: Vec<(StepId, Fact)>,
+    /// Plan a deviation: the run may be opened outside the change window, or in a freeze
+    #[arg(long, requires = "output", requires = "reason")]
+    outside_window: bool,
     /// Why the plan has these deviations
     #[arg(long, value_name = "TEXT", requires = "output")]
     reason: Option<String>,
@@ -29,13 +35,15 @@ pub struct ToPlan {
 
 impl ToPlan {
     /// What is to stand in the plan. What cannot be permitted, whoever asks, is not written down.
-    pub fn of(&self, procedure: &Procedure) -> Result<Vec<Planned>, Failure> {
+    pub fn of(&self, procedure: &Procedure, in_force: &InForce) -> Result<Vec<Planned>, Failure> {
         let skips = self.skip.iter().map(|step| Deviation::Skip { step: step.clone() });
         let waivers = self.waive.iter().map(|(step, fact)| Deviation::Waive { step: step.clone(), fact: fact.clone() });
+        let window = self.outside_window.then_some(Deviation::OutsideWindow {});
         let reason = self.reason.as_deref().unwrap_or_default();
         let mut planned: Vec<Planned> = Vec::new();
-        for deviation in skips.chain(waivers) {
+        for deviation in skips.chain(waivers).chain(window) {
             possible(procedure, &deviation)?;
+            permittable(procedure, &deviation, in_force)?;
             if reason.trim().is_empty() {
                 return Err(Failure::Wrong("--reason is empty; say why the procedure is to be left".to_owned()));
             }
@@ -44,7 +52,9 @@ impl ToPlan {
             }
         }
         if planned.is_empty() && self.reason.is_some() {
-            return Err(Failure::Wrong("--reason is for a deviation (--skip, --waive), and there is none".to_owned()));
+            return Err(Failure::Wrong(
+                "--reason is for a deviation (--skip, --waive, --outside-window), and there is none".to_owned(),
+            ));
         }
         Ok(planned)
     }
@@ -65,15 +75,37 @@ fn possible(procedure: &Procedure, deviation: &Deviation) -> Result<(), Failure>
             return Err(unknown(&format!("the runbook has no fact `{fact}`"), &fact.to_string(), &names));
         }
     }
-    let not_allowed = |why: String| {
-        say(&format!("interlock: refused: {deviation}: {why}"));
-        Failure::Said(Cause::NotAllowed.exit_code())
-    };
     let anew = State::default();
     is_possible(procedure, &anew, deviation).map_err(|why| match rule_of(procedure, deviation) {
-        OverrideRule::Never => not_allowed(why),
+        OverrideRule::Never => not_allowed(deviation, &why),
         OverrideRule::Unsaid | OverrideRule::Needs { .. } => Failure::Wrong(why),
     })
+}
+
+fn not_allowed(deviation: &Deviation, why: &str) -> Failure {
+    say(&format!("interlock: refused: {deviation}: {why}"));
+    Failure::Said(Cause::NotAllowed.exit_code())
+}
+
+/// Nothing is written down for people to sign that the policies in force let nobody permit.
+fn permittable(procedure: &Procedure, deviation: &Deviation, in_force: &InForce) -> Result<(), Failure> {
+    if in_force.is_empty() {
+        return match deviation {
+            Deviation::OutsideWindow {} => {
+                Err(Failure::Wrong("no policy is in force, so there is no change window to leave".to_owned()))
+            }
+            Deviation::Skip { .. }
+            | Deviation::Waive { .. }
+            | Deviation::AcceptFailed { .. }
+            | Deviation::AcceptInDoubt { .. }
+            | Deviation::Abandon {}
+            | Deviation::StaleLock { .. } => Ok(()),
+        };
+    }
+    let operator = in_force.operator().map_err(|error| not_allowed(deviation, &error.to_string()))?;
+    permission(in_force, procedure, deviation, &operator, Namespace::Plan)
+        .map(drop)
+        .map_err(|why| not_allowed(deviation, &why))
 }
 
 fn unknown(what: &str, written: &str, names: &[&str]) -> Failure {
@@ -98,8 +130,8 @@ pub enum NotPermitted {
 }
 
 impl Word {
-    /// The permissions of what stands in the plan, each on the operator's own word, or why there are none. Under a policy the operator's
-    /// word is none: there the signatures over the plan have to be those that the policy asks of an override as well.
+    /// The permissions of what stands in the plan, each on the operator's own word, or why there are none; where no policy is in force.
+    /// Under one it is the signatures over the plan that permit.
     pub fn permissions(
         &self,
         global: &Global,
@@ -109,6 +141,12 @@ impl Word {
         let mut given = Vec::new();
         for Planned { deviation, reason } in &procedure.plan.deviations {
             possible(procedure, deviation).map_err(NotPermitted::Failed)?;
+            if *deviation == (Deviation::OutsideWindow {}) {
+                let why =
+                    "the plan leaves a change window, and no policy is in force that has one; make it again without"
+                        .to_owned();
+                return Err(NotPermitted::Refused(Cause::NotAllowed, why));
+            }
             if let OverrideRule::Needs { of, .. } = rule_of(procedure, deviation) {
                 let why = format!(
                     "{deviation}: the runbook asks for signatures of the group `{of}`, and no policy is in force that says who that is"

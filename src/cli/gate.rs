@@ -9,16 +9,18 @@ use crate::audit::{Draft, Home, Log};
 use crate::cli::approvals::{Offered, Signable, Tally, command, keygen, offered, tally};
 use crate::cli::failure::{Failure, say};
 use crate::cli::in_force::InForce;
+use crate::cli::needed::{Needed, permission};
 use crate::cli::{Global, bound};
 use crate::consent::question::{Operator, Requirement};
+use crate::consent::signature::Namespace;
 use crate::history::approval::{Approval, PolicyInForce};
 use crate::history::clip::clip;
+use crate::history::deviation::Override;
 use crate::history::entry::Who;
 use crate::history::event::{Cause, Event};
 use crate::history::state::State;
 use crate::id::{Digest, RunId};
-use crate::plan::Plan;
-use crate::runbook::model::Runbook;
+use crate::plan::Procedure;
 
 /// A run that somebody asked for and that is not open yet: what a refusal of it records.
 pub struct Attempt<'a> {
@@ -60,23 +62,13 @@ impl Attempt<'_> {
     }
 }
 
-/// Asks the policies in force about a run of this runbook now: the approvals that it needs.
-///
-/// # Errors
-/// Inside: why there is to be none. Outside: the log cannot be read.
-pub fn ask(in_force: &InForce, home: &Home, runbook: &Runbook) -> Result<Result<Vec<Requirement>, String>, Failure> {
-    let operator = match in_force.may_operate(home)? {
-        Ok(operator) => operator,
-        Err(reason) => return Ok(Err(reason)),
-    };
-    let refused = in_force
-        .closed(runbook, Utc::now())
-        .or_else(|| in_force.beyond_limits(runbook))
-        .or_else(|| in_force.unknown_group(runbook));
-    if let Some(reason) = refused {
-        return Ok(Err(reason));
-    }
-    Ok(in_force.approvals_needed(runbook, &operator))
+/// What the signatures over a plan permit.
+#[derive(Debug, Default)]
+pub struct Approved {
+    /// They themselves, as they are recorded.
+    pub approvals: Vec<Approval>,
+    /// The plan's deviations.
+    pub overrides: Vec<Override>,
 }
 
 /// Counts the signatures for a plan's file that is about to be run.
@@ -86,18 +78,23 @@ pub fn ask(in_force: &InForce, home: &Home, runbook: &Runbook) -> Result<Result<
 pub fn approved(
     global: &Global,
     in_force: &InForce,
-    needed: &[Requirement],
+    needed: &Needed,
     signable: &Signable<'_>,
     plan: &Path,
+    asked_by: &str,
     named: &[PathBuf],
-) -> Result<Result<Vec<Approval>, String>, Failure> {
+) -> Result<Result<Approved, String>, Failure> {
     if needed.is_empty() {
-        return Ok(Ok(Vec::new()));
+        return Ok(Ok(Approved::default()));
     }
+    let all = needed.all();
     let offered = offered(Some(plan), named)?;
-    let tally = tally(in_force, &keygen()?, signable, needed, &offered, Utc::now());
+    let tally = tally(in_force, &keygen()?, signable, &all, &offered, Utc::now());
     Ok(match tally.is_met() {
-        true => Ok(tally.approvals(in_force, signable, needed, &[])),
+        true => Ok(Approved {
+            approvals: tally.approvals(in_force, signable, &all, &[]),
+            overrides: needed.overrides(&tally, asked_by),
+        }),
         false => Err(missing(global, &tally, plan, named)),
     })
 }
@@ -171,20 +168,33 @@ pub enum Calendar {
     Left,
 }
 
+/// A run that stands, and what is signed over its plan.
+pub struct Standing<'a> {
+    /// As its events tell it.
+    pub state: &'a State,
+    /// What it carries out.
+    pub procedure: &'a Procedure,
+    /// The bytes of its plan.
+    pub bytes: &'a str,
+    /// More signatures.
+    pub named: &'a [PathBuf],
+}
+
 /// Whether a run may go on now with the steps that it has not done: its plan's window and the calendar are open, and the approvals that
-/// are asked for now are there, among those in the log and those that were named. Gives what is to be recorded of them.
+/// are asked for now are there, among those in the log and those that were named. Of the deviations of its plan that are still to be made,
+/// those stay that the signatures permit under the policies of now.
 ///
 /// # Errors
 /// Inside: why it may not. Outside: signatures cannot be looked at.
 pub fn may_go_on(
     in_force: &InForce,
     operator: &Operator,
-    state: &State,
-    plan: &Plan,
-    bytes: &str,
-    named: &[PathBuf],
+    standing: &Standing<'_>,
+    left_over: Vec<Override>,
     calendar: Calendar,
-) -> Result<Result<Vec<Approval>, String>, Failure> {
+) -> Result<Result<Approved, String>, Failure> {
+    let Standing { state, procedure, bytes, named } = *standing;
+    let plan = &procedure.plan;
     if let Err(reason) = bound::may_go_on(plan) {
         return Ok(Err(reason));
     }
@@ -196,18 +206,25 @@ pub fn may_go_on(
             }
         }
     }
+    if in_force.is_empty() {
+        return Ok(Ok(Approved { approvals: Vec::new(), overrides: left_over }));
+    }
     let needed = match in_force.approvals_needed(&plan.runbook, operator) {
-        Ok(needed) if needed.is_empty() => return Ok(Ok(Vec::new())),
         Ok(needed) => needed,
         Err(reason) => return Ok(Err(reason)),
     };
     let Some(binding) = &plan.binding else {
-        let rules: Vec<&str> = needed.iter().map(|requirement| requirement.rule.as_str()).collect();
-        return Ok(Err(format!(
-            "the run began without a plan that could be signed, and approvals are asked for now: {}",
-            rules.join("; ")
-        )));
+        return Ok(match needed.iter().map(|requirement| requirement.rule.as_str()).collect::<Vec<_>>() {
+            none if none.is_empty() => Ok(Approved::default()),
+            rules => Err(format!(
+                "the run began without a plan that could be signed, and approvals are asked for now: {}",
+                rules.join("; ")
+            )),
+        });
     };
+    if needed.is_empty() && left_over.is_empty() {
+        return Ok(Ok(Approved::default()));
+    }
     let signable = Signable::plan(bytes, binding);
     let mut candidates: Vec<Offered> = Vec::new();
     for approval in &state.approvals {
@@ -218,11 +235,38 @@ pub fn may_go_on(
         }
     }
     candidates.extend(offered(None, named)?);
-    let tally = tally(in_force, &keygen()?, &signable, &needed, &candidates, Utc::now());
-    if tally.is_met() {
-        return Ok(Ok(tally.approvals(in_force, &signable, &needed, &state.approvals)));
+    let keygen = keygen()?;
+    let count = |needed: &[Requirement]| tally(in_force, &keygen, &signable, needed, &candidates, Utc::now());
+    let tally = count(&needed);
+    if !tally.is_met() {
+        let mut lines = vec!["approvals are missing".to_owned()];
+        lines.extend(tally.in_words());
+        return Ok(Err(lines.join("\n  ")));
     }
-    let mut lines = vec!["approvals are missing".to_owned()];
-    lines.extend(tally.in_words());
-    Ok(Err(lines.join("\n  ")))
+    let mut approved =
+        Approved { approvals: tally.approvals(in_force, &signable, &needed, &state.approvals), overrides: Vec::new() };
+    for given in left_over {
+        // What was permitted on the operator's own word is no permission any more once a policy is in force.
+        let whose = match given.self_approved {
+            Some(_) => Err("the operator alone had permitted it".to_owned()),
+            None => permission(in_force, procedure, &given.deviation, operator, Namespace::Plan),
+        };
+        let counted = whose.and_then(|whose| match count(&whose) {
+            tally if tally.is_met() => Ok((tally, whose)),
+            tally => Err(tally.in_words().join("; ")),
+        });
+        match counted {
+            Ok((tally, whose)) => {
+                let recorded: Vec<Approval> = state.approvals.iter().chain(&approved.approvals).cloned().collect();
+                approved.approvals.extend(tally.approvals(in_force, &signable, &whose, &recorded));
+                let approved_by = tally.signed_for(&whose).into_iter().map(ToString::to_string).collect();
+                approved.overrides.push(Override { approved_by, ..given });
+            }
+            Err(why) => say(&format!(
+                "interlock: note: the plan's own deviation does not count any more ({}): {why}; ask for it with `interlock override`",
+                given.deviation
+            )),
+        }
+    }
+    Ok(Ok(approved))
 }

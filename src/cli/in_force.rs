@@ -265,7 +265,7 @@ impl InForce {
 }
 
 /// What rules look at of a runbook.
-fn subject(runbook: &Runbook) -> Subject<'_> {
+pub fn subject(runbook: &Runbook) -> Subject<'_> {
     Subject { name: &runbook.name, labels: &runbook.labels }
 }
 

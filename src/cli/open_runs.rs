@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::audit::{Draft, Home, Log};
 use crate::cli::deviations::left_over;
 use crate::cli::failure::{Failure, say};
-use crate::cli::gate::{Calendar, may_go_on, not_taken_up};
+use crate::cli::gate::{Calendar, Standing, may_go_on, not_taken_up};
 use crate::cli::in_force::InForce;
 use crate::cli::overrides::{Given, Permitted, Requests};
 use crate::cli::rerun::reruns;
@@ -196,20 +196,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     let in_force = InForce::open(global, &who)?;
     let refused = |reason: &str| not_taken_up(&home, &who, &in_force, &open.run, command, reason);
     let operator = in_force.may_operate(&home)?.map_err(|reason| refused(&reason))?;
-    let mut overrides = match (again.purpose, &open.state.back) {
-        (Purpose::GoOn, None) => left_over(&procedure, &open.state),
-        (Purpose::GoOn | Purpose::TakeBack, _) => Vec::new(),
-    };
-    // What was permitted on the operator's own word is no permission any more once a policy is in force.
-    if !in_force.is_empty() {
-        for lapsed in std::mem::take(&mut overrides) {
-            say(&format!(
-                "interlock: note: a policy is in force now, so the plan's own deviation does not count any more ({}); ask for it with \
-                 `interlock override`",
-                lapsed.deviation
-            ));
-        }
-    }
+    let mut overrides = Vec::new();
     let (mut signed, mut requests) = (Vec::new(), Requests::default());
     if let Some(given) = again.overrides {
         let permitted = given.permissions(global, &in_force, &open, &procedure, &home, &who)?;
@@ -225,11 +212,13 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         let text = open.plan_text(&home)?;
         let leaves = overrides.iter().any(|given| given.deviation == (Deviation::OutsideWindow {}));
         let calendar = if leaves { Calendar::Left } else { Calendar::Binds };
-        let plan = &procedure.plan;
-        let allowed = may_go_on(&in_force, &operator, &open.state, plan, &text, again.approval, calendar)?;
-        approvals = allowed.map_err(|reason| {
+        let standing = Standing { state: &open.state, procedure: &procedure, bytes: &text, named: again.approval };
+        let planned = left_over(&procedure, &open.state);
+        let allowed = may_go_on(&in_force, &operator, &standing, planned, calendar)?.map_err(|reason| {
             refused(&format!("{reason}\n  `interlock undo {}` takes back what was done", open.run))
         })?;
+        approvals = allowed.approvals;
+        overrides.splice(0..0, allowed.overrides);
     }
     approvals.extend(signed);
     let user = by_whom(&who);

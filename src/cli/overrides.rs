@@ -12,13 +12,14 @@ use crate::cli::failure::{Failure, say};
 use crate::cli::gate::full_command;
 use crate::cli::in_force::InForce;
 use crate::cli::keep::keep;
+use crate::cli::needed::{asks, permission};
 use crate::cli::status::{OpenRun, find};
 use crate::cli::whole::Existing;
 use crate::cli::{Global, bound, place, plan};
-use crate::consent::policy::{Need, Subject};
-use crate::consent::question::{Permission as Policy, Requirement, StepRule};
+use crate::consent::question::Requirement;
 use crate::consent::recorded::{MOST_REASON, MOST_USER};
-use crate::consent::request::{Asks, Request, VERSION};
+use crate::consent::request::{Request, VERSION};
+use crate::consent::signature::Namespace;
 use crate::diagnostic::escape::escape_line;
 use crate::history::approval::Approval;
 use crate::history::clip::clip;
@@ -424,24 +425,7 @@ impl Attempt<'_> {
             Ok(operator) => operator,
             Err(why) => return Ok(Err(why)),
         };
-        let rule = match rule_of(self.procedure, deviation) {
-            OverrideRule::Never if deviation.kind() != DeviationKind::Abandon => StepRule::Never,
-            // Giving a run up must stay possible, as the policy has it.
-            OverrideRule::Never | OverrideRule::Unsaid | OverrideRule::Needs { .. } => {
-                match asks(self.procedure, deviation) {
-                    Ok(asks) => asks.as_ref().map_or(StepRule::Unsaid, Asks::rule),
-                    Err(why) => return Ok(Err(why)),
-                }
-            }
-        };
-        let subject = Subject { name: &runbook.name, labels: &runbook.labels };
-        let policies = self.in_force.policies();
-        Ok(match policies.override_needed(deviation.kind(), &rule, subject, &operator) {
-            // Under a policy nothing is permitted by nobody.
-            Policy::Allowed(needed) if needed.is_empty() => Err("no rule says whose signatures permit it".to_owned()),
-            Policy::Allowed(needed) => Ok(needed),
-            Policy::Forbidden(why) => Err(why),
-        })
+        Ok(permission(self.in_force, self.procedure, deviation, &operator, Namespace::Override))
     }
 
     /// The persons who have signed a request, if they are those whom the policies ask for, with what is to be recorded of it.
@@ -491,20 +475,6 @@ impl Attempt<'_> {
         record(self.home, self.who, &self.open.run, &event)?;
         say(&said);
         Ok(Failure::Said(Cause::NotAllowed.exit_code()))
-    }
-}
-
-/// Whose signatures the runbook itself asks for, for a deviation.
-///
-/// # Errors
-/// If it names what cannot be a group.
-fn asks(procedure: &Procedure, deviation: &Deviation) -> Result<Option<Asks>, String> {
-    match rule_of(procedure, deviation) {
-        OverrideRule::Needs { need, of } => match of.parse() {
-            Ok(of) => Ok(Some(Asks { need: need.map_or(Need::All, Need::Number), of })),
-            Err(_) => Err(format!("the runbook names `{of}`, which is no name of a group")),
-        },
-        OverrideRule::Unsaid | OverrideRule::Never => Ok(None),
     }
 }
 

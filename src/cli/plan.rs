@@ -56,7 +56,7 @@ impl Plan {
         if self.output.is_some() {
             let who = place::who()?;
             let in_force = InForce::open(global, &who)?;
-            plan.deviations = self.deviations.of(&Procedure::new(plan.clone()))?;
+            plan.deviations = self.deviations.of(&Procedure::new(plan.clone()), &in_force)?;
             plan.binding = Some(bind(&place::home(global)?, &who, &in_force, &self.window)?);
         }
         let bytes = bytes_of(&plan)?;

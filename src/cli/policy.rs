@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use crate::cli::explain::Explain;
 use crate::cli::failure::{Failure, put};
 use crate::cli::given::show;
 use crate::cli::{Format, Global, in_force};
@@ -15,6 +16,7 @@ use crate::diagnostic::escape::escape_line;
 #[derive(Debug, Subcommand)]
 pub enum Policy {
     Check(Check),
+    Explain(Explain),
 }
 
 /// Checks a policy with the files it names: every mistake at once, with its place.
@@ -38,6 +40,7 @@ impl Policy {
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
         match self {
             Self::Check(check) => check.go(global),
+            Self::Explain(explain) => explain.go(global),
         }
     }
 }

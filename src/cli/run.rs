@@ -10,20 +10,19 @@ use crate::cli::approvals::{Signable, command};
 use crate::cli::bound::{Verdict as Fits, Window, bind, judge, now};
 use crate::cli::deviations::{NotPermitted, Word};
 use crate::cli::failure::{Failure, say};
-use crate::cli::gate::{self, Attempt};
+use crate::cli::gate::{self, Approved, Attempt};
 use crate::cli::given::{Document, GivenRunbook};
 use crate::cli::in_force::InForce;
+use crate::cli::needed::{Needed, ask};
 use crate::cli::plan::{bytes_of, write_new};
 use crate::cli::waiting::{Waited, wait};
 use crate::cli::whole::Existing;
 use crate::cli::{Format, Global, place};
-use crate::consent::question::Requirement;
 use crate::driver::display::{self, Display};
 use crate::driver::launch::Secrets;
 use crate::driver::locks::{Alive, Holder, LockError, Locks, Sole};
 use crate::driver::{self, Beginning, SignalSink, carry_out};
 use crate::exec::program::Programs;
-use crate::history::approval::Approval;
 use crate::history::clip::clip;
 use crate::history::entry::Who;
 use crate::history::event::Cause;
@@ -121,7 +120,7 @@ impl Run {
         if let Some(reason) = self.attempt_to_skip() {
             return Err(attempt.not_allowed(&reason));
         }
-        let mut asked = gate::ask(&in_force, &home, &procedure.plan.runbook)?;
+        let mut asked = ask(&in_force, &home, &procedure)?;
         let mut written = Written { path: self.given.runbook.clone(), bytes, binding };
         let needed = asked.map_err(|reason| attempt.not_allowed(&reason))?;
         let waited = written.binding.is_none() && !needed.is_empty();
@@ -132,21 +131,19 @@ impl Run {
             programs = Programs::default();
             in_force = InForce::open(global, &who)?;
             attempt.policies = in_force.recorded();
-            asked = gate::ask(&in_force, &home, &procedure.plan.runbook)?;
+            asked = ask(&in_force, &home, &procedure)?;
             asked.map_err(|reason| attempt.not_allowed(&reason))?
         } else {
             needed
         };
         let place = Place { global, home: &home, who: &who, in_force: &in_force };
-        if !in_force.is_empty() && !procedure.plan.deviations.is_empty() {
-            return Err(attempt.not_allowed(
-                "the plan has deviations, and under a policy each needs the signatures of an override rule, which are not taken over plans \
-                 yet; make the plan without them, and ask for each with `interlock override` when the run has halted",
-            ));
-        }
         let sole = self.may_open(&place, &mut attempt, &procedure.plan, &written, &programs)?;
         self.approved(&place, &mut attempt, &written, &needed)?;
-        let overrides = match self.word.permissions(global, &procedure, &user) {
+        let own_word = match in_force.is_empty() {
+            true => self.word.permissions(global, &procedure, &user),
+            false => Ok(Vec::new()),
+        };
+        let own = match own_word {
             Ok(given) => given,
             Err(NotPermitted::Refused(cause, why)) => return Err(attempt.refuse(cause, &why)),
             Err(NotPermitted::Failed(failure)) => return Err(failure),
@@ -155,10 +152,12 @@ impl Run {
         // A person may have taken an hour to answer, so what depends on the time, and on files that others keep, is judged again.
         let in_force = InForce::open(global, &who)?;
         attempt.policies = in_force.recorded();
-        let needed = gate::ask(&in_force, &home, &procedure.plan.runbook)?;
+        let needed = ask(&in_force, &home, &procedure)?;
         let needed = needed.map_err(|reason| attempt.not_allowed(&reason))?;
         let place = Place { global, home: &home, who: &who, in_force: &in_force };
-        let approvals = self.approved(&place, &mut attempt, &written, &needed)?;
+        let Approved { approvals, overrides: signed } = self.approved(&place, &mut attempt, &written, &needed)?;
+        // The operator's own word is worth nothing where a policy came into force meanwhile.
+        let overrides = if in_force.is_empty() { own } else { signed };
         let (digest, bytes) = (attempt.plan.clone(), written.bytes);
         let names = procedure.plan.runbook.locks.clone();
         let holder = Holder { run: id.clone(), home: home.clone(), runbook, user: user.clone() };
@@ -228,14 +227,14 @@ impl Run {
         place: &Place<'_>,
         attempt: &mut Attempt<'_>,
         written: &Written,
-        needed: &[Requirement],
-    ) -> Result<Vec<Approval>, Failure> {
+        needed: &Needed,
+    ) -> Result<Approved, Failure> {
         let Place { global, in_force, .. } = *place;
         let Some(binding) = &written.binding else {
             // Without a plan that could be signed; it is asked again, since the rules may be others by now.
-            return match needed {
-                [] => Ok(Vec::new()),
-                [first, ..] => Err(attempt.not_allowed(&format!("approvals are asked for by now: {}", first.rule))),
+            return match needed.all().first() {
+                None => Ok(Approved::default()),
+                Some(first) => Err(attempt.not_allowed(&format!("approvals are asked for by now: {}", first.rule))),
             };
         };
         if let Err(reason) = binding.is_open_at(&now()) {
@@ -245,7 +244,8 @@ impl Run {
             return Err(attempt.not_allowed(&reason));
         }
         let signable = Signable::plan(&written.bytes, binding);
-        gate::approved(global, in_force, needed, &signable, &written.path, &self.approval)?
+        let asked_by = &binding.asked_by.user;
+        gate::approved(global, in_force, needed, &signable, &written.path, asked_by, &self.approval)?
             .map_err(|reason| attempt.not_allowed(&reason))
     }
 
@@ -256,7 +256,7 @@ impl Run {
         attempt: &mut Attempt<'_>,
         plan: &mut Plan,
         people: &People,
-        needed: &[Requirement],
+        needed: &Needed,
     ) -> Result<Written, Failure> {
         let Place { global, home, who, in_force } = *place;
         let binding = bind(home, who, in_force, &Window::default())?;
@@ -276,7 +276,7 @@ impl Run {
         ));
         let signable = Signable::plan(&bytes, &binding);
         if let People::Terminal = people {
-            match wait(in_force, needed, &signable, &path, &self.approval)? {
+            match wait(in_force, &needed.all(), &signable, &path, &self.approval)? {
                 Waited::Met => {}
                 Waited::TooLate(tally) => {
                     return Err(attempt.not_allowed(&gate::missing(global, &tally, &path, &self.approval)));

@@ -169,13 +169,14 @@ impl State {
                 if self.phase == Phase::New {
                     return refuse("an override in a run that was not opened");
                 }
-                let signed = |person: &String| {
-                    self.signed_requests
-                        .iter()
-                        .any(|(of, by)| Some(of) == given.request.as_ref() && by.as_str() == person)
+                // What stands in the plan is signed with it.
+                let signed = |person: &String| match &given.request {
+                    Some(request) => self.signed_requests.iter().any(|(of, by)| of == request && by.as_str() == person),
+                    None => self.approvals.iter().any(|approval| approval.person.as_str() == person),
                 };
                 if let Some(person) = given.approved_by.iter().find(|person| !signed(person)) {
-                    return refuse(format!("an override approved by {person}, who has not signed its request"));
+                    let what = if given.request.is_some() { "request" } else { "plan" };
+                    return refuse(format!("an override approved by {person}, who has not signed its {what}"));
                 }
                 self.overrides.accept(given)
             }

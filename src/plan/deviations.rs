@@ -26,10 +26,9 @@ pub(super) fn wrong(plan: &Plan) -> Vec<String> {
     for (at, planned) in plan.deviations.iter().enumerate() {
         let deviation = &planned.deviation;
         let may_be_planned = match deviation.kind() {
-            DeviationKind::Skip | DeviationKind::Waive => true,
+            DeviationKind::Skip | DeviationKind::Waive | DeviationKind::OutsideWindow => true,
             DeviationKind::AcceptFailed
             | DeviationKind::AcceptInDoubt
-            | DeviationKind::OutsideWindow
             | DeviationKind::Abandon
             | DeviationKind::StaleLock => false,
         };

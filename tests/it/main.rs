@@ -15,6 +15,7 @@ mod locks;
 mod monit_states;
 mod overrides;
 mod planned;
+mod planned_signed;
 mod plans;
 mod policy;
 mod postgres_states;
