@@ -88,8 +88,8 @@ pub struct Run {
 /// How a run begins.
 #[derive(Debug)]
 pub enum Beginning {
-    /// Anew.
-    New,
+    /// Anew, in the state of what is recorded of it already: that the glass was broken for it.
+    New(Box<State>),
     /// It had halted or died, in this state, and is taken up again.
     Again(Box<State>, Resumption),
 }
@@ -221,7 +221,7 @@ pub fn carry_out(
     };
     let order = Some(run.procedure.steps().iter().map(|step| step.id.clone()).collect());
     let (state, input) = match &run.beginning {
-        Beginning::New => (State { order, ..State::default() }, Input::Open(opening)),
+        Beginning::New(state) => (State { order, ..State::clone(state) }, Input::Open(opening)),
         Beginning::Again(state, resumption) => {
             (State { order, ..State::clone(state) }, Input::Resume(opening, resumption.clone()))
         }

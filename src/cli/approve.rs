@@ -17,6 +17,7 @@ use crate::consent::keygen::{Key, Keygen};
 use crate::consent::policy::Subject;
 use crate::consent::question::{Permission, Requirement, StepRule};
 use crate::consent::request::{Asks, Request};
+use crate::consent::review::Review;
 use crate::consent::signature::Namespace;
 use crate::consent::signers::Role;
 use crate::consent::sshsig;
@@ -100,6 +101,7 @@ struct Shown {
 const KINDS: &[Kind] = &[
     Kind { what: "plan", namespace: Namespace::Plan, is_meant: Plan::is_meant, read: read_plan },
     Kind { what: "request", namespace: Namespace::Override, is_meant: Request::is_meant, read: read_request },
+    Kind { what: "review", namespace: Namespace::Review, is_meant: Review::is_meant, read: read_review },
 ];
 
 fn read_request(text: &str, in_force: &InForce) -> Result<Shown, String> {
@@ -126,6 +128,16 @@ fn read_request(text: &str, in_force: &InForce) -> Result<Shown, String> {
     }
     // Its own bytes: in the one form in which they are read, what hides or could be taken for something else stands as escapes.
     let head = format!("REQUEST FOR A DEVIATION: {}\n", reveal_line(&request.deviation.to_string()));
+    Ok(Shown { page: format!("{head}{text}"), asked })
+}
+
+fn read_review(text: &str, _: &InForce) -> Result<Shown, String> {
+    let review = Review::from_file(text).map_err(|error| error.to_string())?;
+    let head = format!("REVIEW OF A RUN FOR WHICH THE GLASS WAS BROKEN: {}\n", review.run);
+    let asked = vec![
+        format!("read the run before you sign: interlock audit show {}", review.run),
+        "one of those who were told has to sign it, and not who operated".to_owned(),
+    ];
     Ok(Shown { page: format!("{head}{text}"), asked })
 }
 

@@ -99,7 +99,8 @@ fn permittable(procedure: &Procedure, deviation: &Deviation, in_force: &InForce)
             | Deviation::AcceptFailed { .. }
             | Deviation::AcceptInDoubt { .. }
             | Deviation::Abandon {}
-            | Deviation::StaleLock { .. } => Ok(()),
+            | Deviation::StaleLock { .. }
+            | Deviation::BreakGlass {} => Ok(()),
         };
     }
     let operator = in_force.operator().map_err(|error| not_allowed(deviation, &error.to_string()))?;
@@ -130,6 +131,11 @@ pub enum NotPermitted {
 }
 
 impl Word {
+    /// What was permitted on the command line.
+    pub fn given(&self) -> &[String] {
+        &self.self_approve
+    }
+
     /// The permissions of what stands in the plan, each on the operator's own word, or why there are none; where no policy is in force.
     /// Under one it is the signatures over the plan that permit.
     pub fn permissions(

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::cli::failure::{Failure, put};
 use crate::cli::given::GivenRunbook;
 use crate::cli::in_force::{InForce, subject};
-use crate::cli::needed::asks;
+use crate::cli::needed::{asks, left_out};
 use crate::cli::{Format, Global, place};
 use crate::consent::question::{Operator, Permission, Requirement, StepRule};
 use crate::diagnostic::escape::escape_line;
@@ -46,6 +46,8 @@ struct Explanation {
     beyond: Option<String>,
     approvals: Said,
     deviations: Vec<(DeviationKind, Said)>,
+    /// What would be left out if the glass were broken now, or why it cannot be.
+    glass: Result<Vec<String>, String>,
     /// The steps that have rules of their own, in words.
     steps: Vec<(String, String)>,
 }
@@ -88,6 +90,7 @@ fn explain(in_force: &InForce, procedure: &Procedure) -> Explanation {
         beyond: in_force.beyond_limits(runbook).or_else(|| in_force.unknown_group(runbook)),
         approvals: in_force.approvals_needed(runbook, &as_operator),
         deviations: DeviationKind::NAMES.iter().map(|(_, kind)| (*kind, said(*kind))).collect(),
+        glass: left_out(in_force, runbook, &as_operator),
         steps: own_rules(procedure),
     }
 }
@@ -157,6 +160,10 @@ impl Explanation {
             lines.push(format!("   {kind}"));
             list(&mut lines, said, "no rule says whose signatures permit it, so it is not possible");
         }
+        lines.push(match &self.glass {
+            Ok(without) => format!("  --break-glass is possible, and would go on without: {}", without.join("; ")),
+            Err(why) => format!("  --break-glass is not possible: {why}"),
+        });
         if !self.steps.is_empty() {
             lines.push("  the runbook itself:".to_owned());
             lines.extend(self.steps.iter().map(|(step, rule)| format!("    step `{step}` {rule}")));
@@ -188,6 +195,7 @@ impl Explanation {
             "runbook": runbook, "can_begin": self.can_begin(), "operator": self.operator.as_ref().ok(),
             "not_an_operator": self.operator.as_ref().err(), "closed": self.closed, "beyond_limits": self.beyond,
             "approvals": rules(&self.approvals), "deviations": deviations, "steps": steps,
+            "break_glass": {"possible": self.glass.is_ok(), "without": self.glass.as_ref().ok(), "why": self.glass.as_ref().err()},
         })
     }
 }

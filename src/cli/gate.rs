@@ -9,7 +9,7 @@ use crate::audit::{Draft, Home, Log};
 use crate::cli::approvals::{Offered, Signable, Tally, command, keygen, offered, tally};
 use crate::cli::failure::{Failure, say};
 use crate::cli::in_force::InForce;
-use crate::cli::needed::{Needed, permission};
+use crate::cli::needed::{Emergency, Needed, left_out, permission};
 use crate::cli::{Global, bound};
 use crate::consent::question::{Operator, Requirement};
 use crate::consent::signature::Namespace;
@@ -69,6 +69,8 @@ pub struct Approved {
     pub approvals: Vec<Approval>,
     /// The plan's deviations.
     pub overrides: Vec<Override>,
+    /// What the run goes on without, because the glass is to be broken.
+    pub without: Vec<String>,
 }
 
 /// Counts the signatures for a plan's file that is about to be run.
@@ -94,6 +96,7 @@ pub fn approved(
         true => Ok(Approved {
             approvals: tally.approvals(in_force, signable, &all, &[]),
             overrides: needed.overrides(&tally, asked_by),
+            without: Vec::new(),
         }),
         false => Err(missing(global, &tally, plan, named)),
     })
@@ -178,6 +181,8 @@ pub struct Standing<'a> {
     pub bytes: &'a str,
     /// More signatures.
     pub named: &'a [PathBuf],
+    /// Whether the glass is to be broken.
+    pub emergency: Emergency,
 }
 
 /// Whether a run may go on now with the steps that it has not done: its plan's window and the calendar are open, and the approvals that
@@ -193,29 +198,42 @@ pub fn may_go_on(
     left_over: Vec<Override>,
     calendar: Calendar,
 ) -> Result<Result<Approved, String>, Failure> {
-    let Standing { state, procedure, bytes, named } = *standing;
+    let Standing { state, procedure, bytes, named, emergency } = *standing;
     let plan = &procedure.plan;
-    if let Err(reason) = bound::may_go_on(plan) {
-        return Ok(Err(reason));
+    let mut without = Vec::new();
+    match (bound::may_go_on(plan), emergency) {
+        (Ok(()), _) => {}
+        (Err(reason), Emergency::No) => return Ok(Err(reason)),
+        (Err(reason), Emergency::BreakGlass) => without.push(reason),
     }
-    match calendar {
-        Calendar::Left => {}
-        Calendar::Binds => {
+    match (calendar, emergency) {
+        (Calendar::Left, _) | (_, Emergency::BreakGlass) => {}
+        (Calendar::Binds, Emergency::No) => {
             if let Some(reason) = in_force.closed(&plan.runbook, Utc::now()) {
                 return Ok(Err(reason));
             }
         }
     }
     if in_force.is_empty() {
-        return Ok(Ok(Approved { approvals: Vec::new(), overrides: left_over }));
+        return Ok(match emergency {
+            Emergency::No => Ok(Approved { overrides: left_over, ..Approved::default() }),
+            Emergency::BreakGlass => Err("no policy is in force, so there is no glass to break".to_owned()),
+        });
     }
-    let needed = match in_force.approvals_needed(&plan.runbook, operator) {
+    let asked = match emergency {
+        Emergency::No => in_force.approvals_needed(&plan.runbook, operator),
+        Emergency::BreakGlass => left_out(in_force, &plan.runbook, operator).map(|left_out| {
+            without.extend(left_out);
+            Vec::new()
+        }),
+    };
+    let needed = match asked {
         Ok(needed) => needed,
         Err(reason) => return Ok(Err(reason)),
     };
     let Some(binding) = &plan.binding else {
         return Ok(match needed.iter().map(|requirement| requirement.rule.as_str()).collect::<Vec<_>>() {
-            none if none.is_empty() => Ok(Approved::default()),
+            none if none.is_empty() => Ok(Approved { without, ..Approved::default() }),
             rules => Err(format!(
                 "the run began without a plan that could be signed, and approvals are asked for now: {}",
                 rules.join("; ")
@@ -223,7 +241,7 @@ pub fn may_go_on(
         });
     };
     if needed.is_empty() && left_over.is_empty() {
-        return Ok(Ok(Approved::default()));
+        return Ok(Ok(Approved { without, ..Approved::default() }));
     }
     let signable = Signable::plan(bytes, binding);
     let mut candidates: Vec<Offered> = Vec::new();
@@ -243,8 +261,11 @@ pub fn may_go_on(
         lines.extend(tally.in_words());
         return Ok(Err(lines.join("\n  ")));
     }
-    let mut approved =
-        Approved { approvals: tally.approvals(in_force, &signable, &needed, &state.approvals), overrides: Vec::new() };
+    let mut approved = Approved {
+        approvals: tally.approvals(in_force, &signable, &needed, &state.approvals),
+        overrides: Vec::new(),
+        without,
+    };
     for given in left_over {
         // What was permitted on the operator's own word is no permission any more once a policy is in force.
         let whose = match given.self_approved {

@@ -10,6 +10,7 @@ mod explain;
 mod failure;
 mod gate;
 mod given;
+mod glass;
 mod in_force;
 mod keep;
 mod kinds;
@@ -20,6 +21,7 @@ mod place;
 mod plan;
 mod policy;
 mod rerun;
+mod review;
 mod run;
 mod status;
 mod unlock;
@@ -107,6 +109,7 @@ enum Command {
     Abandon(open_runs::Abandon),
     Override(overrides::Override),
     Unlock(unlock::Unlock),
+    Review(review::Review),
     #[command(subcommand)]
     Audit(audit::Audit),
     Kinds(kinds::Kinds),
@@ -136,6 +139,7 @@ pub fn main() -> ExitCode {
         Command::Abandon(command) => command.go(global),
         Command::Override(command) => command.go(global),
         Command::Unlock(command) => command.go(global),
+        Command::Review(command) => command.go(global),
         Command::Audit(command) => command.go(global),
         Command::Kinds(command) => command.go(global),
         Command::Policy(command) => command.go(global),

@@ -14,7 +14,7 @@ use crate::consent::signature::Namespace;
 use crate::history::deviation::{Deviation, DeviationKind, Override};
 use crate::machine::overrides::rule_of;
 use crate::plan::{Planned, Procedure};
-use crate::runbook::model::OverrideRule;
+use crate::runbook::model::{OverrideRule, Runbook};
 
 /// What a run needs.
 #[derive(Debug, Default)]
@@ -23,6 +23,17 @@ pub struct Needed {
     pub approvals: Vec<Requirement>,
     /// And for each deviation of its plan that is to be made, whose permission.
     pub deviations: Vec<(Planned, Vec<Requirement>)>,
+    /// What it goes on without, because the glass is to be broken: the rules that ask for approvals, and what is closed.
+    pub without: Vec<String>,
+}
+
+/// Whether approvals and the calendar bind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emergency {
+    /// They do.
+    No,
+    /// The glass is to be broken.
+    BreakGlass,
 }
 
 impl Needed {
@@ -55,22 +66,37 @@ impl Needed {
 ///
 /// # Errors
 /// Inside: why there is to be none. Outside: the log cannot be read.
-pub fn ask(in_force: &InForce, home: &Home, procedure: &Procedure) -> Result<Result<Needed, String>, Failure> {
+pub fn ask(
+    in_force: &InForce,
+    home: &Home,
+    procedure: &Procedure,
+    emergency: Emergency,
+) -> Result<Result<Needed, String>, Failure> {
     let operator = match in_force.may_operate(home)? {
         Ok(operator) => operator,
         Err(reason) => return Ok(Err(reason)),
     };
     if in_force.is_empty() {
-        return Ok(Ok(Needed::default()));
+        return Ok(match emergency {
+            Emergency::No => Ok(Needed::default()),
+            Emergency::BreakGlass => {
+                Err("no policy is in force, so there is no glass to break; run it without --break-glass".to_owned())
+            }
+        });
     }
-    Ok(ask_as(in_force, procedure, &operator))
+    Ok(ask_as(in_force, procedure, &operator, emergency))
 }
 
-fn ask_as(in_force: &InForce, procedure: &Procedure, operator: &Operator) -> Result<Needed, String> {
+fn ask_as(
+    in_force: &InForce,
+    procedure: &Procedure,
+    operator: &Operator,
+    emergency: Emergency,
+) -> Result<Needed, String> {
     let runbook = &procedure.plan.runbook;
     let closed = in_force.closed(runbook, Utc::now());
     let leaves = procedure.plan.deviations.iter().any(|planned| planned.deviation == (Deviation::OutsideWindow {}));
-    if let (Some(reason), false) = (closed.clone(), leaves) {
+    if let (Some(reason), false, Emergency::No) = (closed.clone(), leaves, emergency) {
         let leave = permission(in_force, procedure, &Deviation::OutsideWindow {}, operator, Namespace::Plan);
         return Err(match leave {
             Ok(_) => format!(
@@ -83,10 +109,16 @@ fn ask_as(in_force: &InForce, procedure: &Procedure, operator: &Operator) -> Res
     if let Some(reason) = in_force.beyond_limits(runbook).or_else(|| in_force.unknown_group(runbook)) {
         return Err(reason);
     }
-    let mut needed = Needed { approvals: in_force.approvals_needed(runbook, operator)?, deviations: Vec::new() };
+    let mut needed = Needed::default();
+    match emergency {
+        Emergency::No => needed.approvals = in_force.approvals_needed(runbook, operator)?,
+        Emergency::BreakGlass => needed.without = left_out(in_force, runbook, operator)?,
+    }
     for planned in &procedure.plan.deviations {
         // Where nothing is closed there is nothing to leave.
-        if planned.deviation == (Deviation::OutsideWindow {}) && closed.is_none() {
+        if planned.deviation == (Deviation::OutsideWindow {})
+            && (closed.is_none() || emergency == Emergency::BreakGlass)
+        {
             continue;
         }
         let whose = permission(in_force, procedure, &planned.deviation, operator, Namespace::Plan)
@@ -94,6 +126,24 @@ fn ask_as(in_force: &InForce, procedure: &Procedure, operator: &Operator) -> Res
         needed.deviations.push((planned.clone(), whose));
     }
     Ok(needed)
+}
+
+/// What a run goes on without when the glass is broken, if this operator may break it now.
+///
+/// # Errors
+/// Why they may not.
+pub fn left_out(in_force: &InForce, runbook: &Runbook, operator: &Operator) -> Result<Vec<String>, String> {
+    let mut without: Vec<String> = match in_force.approvals_needed(runbook, operator) {
+        Ok(needed) => needed.into_iter().map(|requirement| requirement.rule).collect(),
+        // A rule that nobody could meet is one more reason to break it.
+        Err(why) => vec![why],
+    };
+    without.extend(in_force.closed(runbook, Utc::now()));
+    if without.is_empty() {
+        return Err("no approval is asked for and nothing is closed, so there is no glass to break; go on without --break-glass".to_owned());
+    }
+    in_force.policies().break_glass(subject(runbook), operator, Utc::now())?;
+    Ok(without)
 }
 
 /// The signatures that the policies in force ask for, for a deviation of this run; over what is signed for this purpose.

@@ -9,6 +9,7 @@ use crate::audit::{Draft, Home, Log};
 use crate::cli::deviations::left_over;
 use crate::cli::failure::{Failure, say};
 use crate::cli::gate::{Calendar, Standing, may_go_on, not_taken_up};
+use crate::cli::glass::{BreakGlass, broken, record_and_tell};
 use crate::cli::in_force::InForce;
 use crate::cli::overrides::{Given, Permitted, Requests};
 use crate::cli::rerun::reruns;
@@ -54,6 +55,8 @@ pub struct Resume {
     rerun: Vec<StepId>,
     #[command(flatten)]
     overrides: Given,
+    #[command(flatten)]
+    glass: BreakGlass,
     #[command(flatten)]
     takeover: TakeOver,
     /// A further signature over the run's plan, or a folder with signatures (*.sig), where those in the log are not enough any more
@@ -158,6 +161,7 @@ struct Again<'a> {
     decide: &'a [(StepId, Choice)],
     rerun: &'a [StepId],
     overrides: Option<&'a Given>,
+    glass: &'a BreakGlass,
     takeover: &'a TakeOver,
     attest: &'a [(StepId, String)],
     confirm: &'a [(StepId, String)],
@@ -191,6 +195,14 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         decided.entry(step).or_insert(Choice::Retry);
     }
     let people = people(global, again.attest, again.confirm, &procedure)?;
+    let given = again.overrides.map_or(&[][..], Given::self_approved);
+    let word = again.glass.word(global, given, &by_whom(&who)).map_err(|(cause, why)| match cause {
+        Cause::PersonNeeded => {
+            say(&format!("interlock: refused: {why}"));
+            Failure::Said(cause.exit_code())
+        }
+        _ => refused(&why),
+    })?;
     let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
     // A person may have taken an hour to answer: what follows is judged after that, under the policies of now.
     let in_force = InForce::open(global, &who)?;
@@ -207,16 +219,23 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         (signed, requests) = (permitted.approvals, permitted.requests);
     }
     // Going back is never kept from anybody by a window that is over, or by an approval that is.
-    let mut approvals = Vec::new();
+    let (mut approvals, mut without) = (Vec::new(), Vec::new());
     if again.purpose == Purpose::GoOn && open.state.back.is_none() {
         let text = open.plan_text(&home)?;
         let leaves = overrides.iter().any(|given| given.deviation == (Deviation::OutsideWindow {}));
         let calendar = if leaves { Calendar::Left } else { Calendar::Binds };
-        let standing = Standing { state: &open.state, procedure: &procedure, bytes: &text, named: again.approval };
+        let standing = Standing {
+            state: &open.state,
+            procedure: &procedure,
+            bytes: &text,
+            named: again.approval,
+            emergency: again.glass.emergency(),
+        };
         let planned = left_over(&procedure, &open.state);
         let allowed = may_go_on(&in_force, &operator, &standing, planned, calendar)?.map_err(|reason| {
             refused(&format!("{reason}\n  `interlock undo {}` takes back what was done", open.run))
         })?;
+        without = allowed.without;
         approvals = allowed.approvals;
         overrides.splice(0..0, allowed.overrides);
     }
@@ -225,7 +244,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     let (run, runbook) = (open.run.clone(), open.runbook.clone());
     let holder = Holder { run, home: home.clone(), runbook, user: user.clone() };
     // Before the locks: whoever may not write this log must not touch what its runs claim.
-    let log = Log::open(&home, who).map_err(|error| Failure::Internal(error.to_string()))?;
+    let mut log = Log::open(&home, who.clone()).map_err(|error| Failure::Internal(error.to_string()))?;
     let locks = Locks::take(&open.locks, &holder).map_err(|error| match error {
         LockError::Held(reason) => {
             say(&format!("interlock: refused: {reason}"));
@@ -233,13 +252,21 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         }
         LockError::Machine { .. } | LockError::Log(_) => Failure::Internal(error.to_string()),
     })?;
+    let plan = open.plan_digest()?;
+    let mut state = open.state;
+    if let Some(word) = word {
+        let glass = broken(&in_force, &procedure, &plan, without, word).map_err(|why| refused(&why))?;
+        for event in record_and_tell(&mut log, &open.run, &who, &glass)? {
+            state.apply(&event).map_err(|illegal| Failure::Internal(illegal.to_string()))?;
+        }
+    }
     // What is left of the step in doubt is ended when the run is set up.
     let resumption = Resumption { taken_over, ended: Vec::new() };
     let kept = (home.clone(), open.run.clone());
     let run = driver::Run {
         id: open.run,
         procedure: Arc::new(procedure),
-        plan: open.plan.ok_or_else(|| Failure::Internal("the run has no plan".to_owned()))?,
+        plan,
         settings: Settings {
             pace: Pace::Straight,
             people,
@@ -254,7 +281,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         approvals,
         home,
         programs: Arc::default(),
-        beginning: Beginning::Again(Box::new(open.state), resumption),
+        beginning: Beginning::Again(Box::new(state), resumption),
     };
     let keep = || in_force.keep(&kept.0, &kept.1).and_then(|()| requests.keep(&kept.0, &kept.1));
     let code = carry(global, run, log, secrets, locks, keep);
@@ -270,7 +297,18 @@ impl Resume {
         let approval = &self.approval;
         take_up(
             global,
-            &Again { run: &self.run, purpose, decide, rerun, overrides, takeover, attest, confirm, approval },
+            &Again {
+                run: &self.run,
+                purpose,
+                decide,
+                rerun,
+                overrides,
+                glass: &self.glass,
+                takeover,
+                attest,
+                confirm,
+                approval,
+            },
         )
     }
 }
@@ -286,6 +324,7 @@ impl Undo {
             decide: &[],
             rerun,
             overrides: None,
+            glass: &BreakGlass::default(),
             takeover,
             attest,
             confirm,

@@ -183,9 +183,8 @@ impl Override {
             | Deviation::AcceptFailed { .. }
             | Deviation::AcceptInDoubt { .. }
             | Deviation::OutsideWindow {}
-            | Deviation::StaleLock { .. } => {
-                full_command(global, &["resume", request.run.as_str(), "--override", &file])
-            }
+            | Deviation::StaleLock { .. }
+            | Deviation::BreakGlass {} => full_command(global, &["resume", request.run.as_str(), "--override", &file]),
         };
         if !in_force.is_empty() {
             say(&format!(
@@ -205,7 +204,7 @@ pub struct Given {
     #[arg(long = "override", value_name = "FILE")]
     requests: Vec<PathBuf>,
     /// Permits the deviation of this step on your own word, where there is no terminal and no policy asks for signatures
-    #[arg(long, value_name = "STEP", requires = "requests")]
+    #[arg(long, value_name = "STEP")]
     self_approve: Vec<String>,
 }
 
@@ -255,6 +254,11 @@ impl Requests {
 }
 
 impl Given {
+    /// What was permitted on the command line.
+    pub fn self_approved(&self) -> &[String] {
+        &self.self_approve
+    }
+
     /// Whether none was given.
     pub fn is_empty(&self) -> bool {
         self.requests.is_empty()
@@ -357,13 +361,27 @@ pub(super) fn own_word(global: &Global, self_approve: &[String], asked: Asked<'_
         )));
     }
     let shown = prompt::Shown {
-            text: escape_line(&format!(
-                "DEVIATION: {}. Asked for by {}: {}. No policy asks for anybody's signature: you permit it alone, and it is recorded so.",
-                asked.deviation, asked.by, asked.reason
-            ))
-            .to_string(),
-            hint: escape_line(&format!("to permit it, type: {typed}")).to_string(),
-        };
+        text: escape_line(&format!(
+            "DEVIATION: {}. Asked for by {}: {}. {}, and it is recorded so.",
+            asked.deviation,
+            asked.by,
+            asked.reason,
+            match asked.deviation {
+                Deviation::BreakGlass {} => {
+                    "You do it alone: others are told at once, and one of them has to review what was done"
+                }
+                Deviation::Skip { .. }
+                | Deviation::Waive { .. }
+                | Deviation::AcceptFailed { .. }
+                | Deviation::AcceptInDoubt { .. }
+                | Deviation::OutsideWindow {}
+                | Deviation::Abandon {}
+                | Deviation::StaleLock { .. } => "No policy asks for anybody's signature: you permit it alone",
+            }
+        ))
+        .to_string(),
+        hint: escape_line(&format!("to permit it, type: {typed}")).to_string(),
+    };
     let Ok((_withdraw, withdrawn)) = prompt::withdrawal() else {
         return Err(OwnWord::NobodyThere("no question can be asked: no file descriptor is left".to_owned()));
     };

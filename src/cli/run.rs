@@ -12,6 +12,7 @@ use crate::cli::deviations::{NotPermitted, Word};
 use crate::cli::failure::{Failure, say};
 use crate::cli::gate::{self, Approved, Attempt};
 use crate::cli::given::{Document, GivenRunbook};
+use crate::cli::glass::{BreakGlass, broken, record_and_tell};
 use crate::cli::in_force::InForce;
 use crate::cli::needed::{Needed, ask};
 use crate::cli::plan::{bytes_of, write_new};
@@ -26,7 +27,7 @@ use crate::exec::program::Programs;
 use crate::history::clip::clip;
 use crate::history::entry::Who;
 use crate::history::event::Cause;
-use crate::history::state::Verdict;
+use crate::history::state::{State, Verdict};
 use crate::id::{Digest, RunId, StepId};
 use crate::machine::{Answers, Pace, People, Purpose, Settings, StopSignal};
 use crate::plan::{Binding, Plan, Procedure};
@@ -67,6 +68,8 @@ pub struct Run {
     /// Ask before each step
     #[arg(long)]
     step: bool,
+    #[command(flatten)]
+    glass: BreakGlass,
     #[command(flatten)]
     word: Word,
     /// Says, where there is no terminal, that a manual step is done, in words that are recorded
@@ -120,7 +123,7 @@ impl Run {
         if let Some(reason) = self.attempt_to_skip() {
             return Err(attempt.not_allowed(&reason));
         }
-        let mut asked = ask(&in_force, &home, &procedure)?;
+        let mut asked = ask(&in_force, &home, &procedure, self.glass.emergency())?;
         let mut written = Written { path: self.given.runbook.clone(), bytes, binding };
         let needed = asked.map_err(|reason| attempt.not_allowed(&reason))?;
         let waited = written.binding.is_none() && !needed.is_empty();
@@ -131,7 +134,7 @@ impl Run {
             programs = Programs::default();
             in_force = InForce::open(global, &who)?;
             attempt.policies = in_force.recorded();
-            asked = ask(&in_force, &home, &procedure)?;
+            asked = ask(&in_force, &home, &procedure, self.glass.emergency())?;
             asked.map_err(|reason| attempt.not_allowed(&reason))?
         } else {
             needed
@@ -148,14 +151,16 @@ impl Run {
             Err(NotPermitted::Refused(cause, why)) => return Err(attempt.refuse(cause, &why)),
             Err(NotPermitted::Failed(failure)) => return Err(failure),
         };
+        let word = self.glass.word(global, self.word.given(), &user);
+        let word = word.map_err(|(cause, why)| attempt.refuse(cause, &why))?;
         let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
         // A person may have taken an hour to answer, so what depends on the time, and on files that others keep, is judged again.
         let in_force = InForce::open(global, &who)?;
         attempt.policies = in_force.recorded();
-        let needed = ask(&in_force, &home, &procedure)?;
+        let needed = ask(&in_force, &home, &procedure, self.glass.emergency())?;
         let needed = needed.map_err(|reason| attempt.not_allowed(&reason))?;
         let place = Place { global, home: &home, who: &who, in_force: &in_force };
-        let Approved { approvals, overrides: signed } = self.approved(&place, &mut attempt, &written, &needed)?;
+        let Approved { approvals, overrides: signed, .. } = self.approved(&place, &mut attempt, &written, &needed)?;
         // The operator's own word is worth nothing where a policy came into force meanwhile.
         let overrides = if in_force.is_empty() { own } else { signed };
         let (digest, bytes) = (attempt.plan.clone(), written.bytes);
@@ -168,6 +173,14 @@ impl Run {
                 return Err(Failure::Internal(error.to_string()));
             }
         };
+        let mut state = State::default();
+        if let Some(word) = word {
+            let glass = broken(&in_force, &procedure, &attempt.plan, needed.without, word);
+            let glass = glass.map_err(|reason| attempt.not_allowed(&reason))?;
+            for event in record_and_tell(attempt.log, &id, &who, &glass)? {
+                state.apply(&event).map_err(|illegal| Failure::Internal(illegal.to_string()))?;
+            }
+        }
         let policies = std::mem::take(&mut attempt.policies);
         // The plan's file is synced while the run is being set up, and asked for before the first entry.
         let folder = home.run(&id);
@@ -198,7 +211,7 @@ impl Run {
             approvals,
             home: home.clone(),
             programs: Arc::new(programs),
-            beginning: Beginning::New,
+            beginning: Beginning::New(Box::new(state)),
         };
         let code = carry(global, run, log, secrets, locks, plan_is_kept);
         drop((alive, sole));

@@ -9,15 +9,16 @@ use std::process::ExitCode;
 use crate::audit::{self, Home};
 use crate::cli::approvals::command;
 use crate::cli::failure::{Failure, put, say};
-use crate::cli::{Format, Global, place};
+use crate::cli::{Format, Global, bound, place};
 use crate::diagnostic::escape::escape_line;
 use crate::driver::locks::Alive;
 use crate::driver::next::{Next, what_next};
 use crate::driver::stale::{Found, look};
 use crate::history::entry::Who;
 use crate::history::event::{Cause, Event};
+use crate::history::glass::Glass;
 use crate::history::state::{Phase, State, StepStatus, Verdict};
-use crate::id::{Digest, Fact, RunId, StepId, SystemName};
+use crate::id::{Digest, Fact, Person, RunId, StepId, SystemName};
 use crate::plan::{Plan, Procedure};
 use crate::report::story::{by_whom, cause_in_words};
 
@@ -44,21 +45,66 @@ pub(super) struct OpenRun {
     pub(super) locks: Vec<String>,
 }
 
+/// A run for which the glass was broken, and that nobody has reviewed.
+pub(super) struct Reviewable {
+    pub(super) run: RunId,
+    pub(super) glass: Glass,
+    /// Who broke it, and on which machine.
+    pub(super) operator: String,
+    pub(super) host: String,
+    /// How the run ended, and with how many deviations.
+    pub(super) ended: String,
+    pub(super) deviations: usize,
+    /// The run's last entry.
+    pub(super) entry: u64,
+    pub(super) digest: Digest,
+    pub(super) state: State,
+}
+
+/// What the log says of the runs that are not settled.
+#[derive(Default)]
+struct Unsettled {
+    /// Those that are not over, in the order in which they began.
+    open: Vec<OpenRun>,
+    /// Those that are to be reviewed, in the order in which the glass was broken. One that is not over is among both.
+    to_review: Vec<Reviewable>,
+}
+
+/// The one run that is to be reviewed and meant, by its id or the beginning of it.
+pub(super) fn to_review(home: &Home, given: &str) -> Result<Reviewable, Failure> {
+    let long_enough = given.len() >= FEWEST;
+    let mut fitting: Vec<Reviewable> = unsettled(home)?
+        .to_review
+        .into_iter()
+        .filter(|one| long_enough && one.run.as_str().starts_with(given))
+        .collect();
+    match (fitting.pop(), fitting.is_empty()) {
+        (Some(one), true) if matches!(one.state.phase, Phase::Over(_)) => Ok(one),
+        (Some(one), true) => Err(Failure::Wrong(format!("run {} is not over; it is reviewed when it is", one.run))),
+        _ => Err(Failure::Wrong(format!("no single run `{given}` is to be reviewed; `interlock status` lists them"))),
+    }
+}
+
 /// Every run that is not over, in the order in which they began.
 fn open_runs(home: &Home) -> Result<Vec<OpenRun>, Failure> {
+    Ok(unsettled(home)?.open)
+}
+
+fn unsettled(home: &Home) -> Result<Unsettled, Failure> {
     let unreadable = |error: audit::ReadError| Failure::Internal(error.to_string());
     let mut order: Vec<RunId> = Vec::new();
-    let mut runs: BTreeMap<RunId, OpenRun> = BTreeMap::new();
+    let mut runs: BTreeMap<RunId, (OpenRun, Option<Broken>)> = BTreeMap::new();
     let reader = match audit::read(home) {
-        Err(audit::ReadError::NoLog { .. }) => return Ok(Vec::new()),
+        Err(audit::ReadError::NoLog { .. }) => return Ok(Unsettled::default()),
         reader => reader.map_err(unreadable)?,
     };
     for found in reader {
-        let entry = found.map_err(unreadable)?.recorded.entry;
+        let recorded = found.map_err(unreadable)?.recorded;
+        let (entry, line) = (recorded.entry, recorded.line);
         let Some(run) = entry.run.clone() else { continue };
-        let open = runs.entry(run.clone()).or_insert_with(|| {
+        let (open, broken) = runs.entry(run.clone()).or_insert_with(|| {
             order.push(run.clone());
-            OpenRun {
+            let open = OpenRun {
                 run: run.clone(),
                 runbook: String::new(),
                 plan: None,
@@ -68,17 +114,115 @@ fn open_runs(home: &Home) -> Result<Vec<OpenRun>, Failure> {
                 state: State::default(),
                 why: String::new(),
                 locks: Vec::new(),
-            }
+            };
+            (open, None)
         });
+        if let Event::GlassBroken(glass) = &entry.event {
+            *broken = Some(Broken { glass: glass.clone(), who: entry.who.clone(), last: None });
+        }
+        // What was refused, and who has signed a review, is nothing that is reviewed.
+        let counts = !matches!(
+            entry.event,
+            Event::OverrideRefused { .. } | Event::TakeUpRefused { .. } | Event::ApprovalAccepted(_)
+        );
+        if let (Some(broken), true) = (broken, counts) {
+            broken.last = Some((entry.seq, line));
+        }
         open.take(entry)?;
-        if let Phase::Over(Verdict::Completed | Verdict::Undone | Verdict::Abandoned | Verdict::Refused(_)) =
-            open.state.phase
-        {
+        if is_over(&open.state) && open.state.to_review.is_empty() {
             runs.remove(&run);
             order.retain(|other| *other != run);
         }
     }
-    Ok(order.into_iter().filter_map(|run| runs.remove(&run)).collect())
+    let mut unsettled = Unsettled::default();
+    for run in order {
+        let Some((open, broken)) = runs.remove(&run) else { continue };
+        if let (Some(broken), false) = (broken, open.state.to_review.is_empty()) {
+            unsettled.to_review.extend(broken.reviewable(&open));
+        }
+        if !is_over(&open.state) && open.state.phase != Phase::New {
+            unsettled.open.push(open);
+        }
+    }
+    Ok(unsettled)
+}
+
+/// Whether a run can be taken up no more.
+fn is_over(state: &State) -> bool {
+    matches!(state.phase, Phase::Over(Verdict::Completed | Verdict::Undone | Verdict::Abandoned | Verdict::Refused(_)))
+}
+
+/// What is known of a run for which the glass was broken.
+struct Broken {
+    glass: Glass,
+    who: Who,
+    last: Option<(u64, String)>,
+}
+
+impl Broken {
+    fn reviewable(self, open: &OpenRun) -> Option<Reviewable> {
+        let (entry, line) = self.last?;
+        let ended = match open.state.phase {
+            Phase::Over(Verdict::Completed) => "completed".to_owned(),
+            Phase::Over(Verdict::Undone) => "undone".to_owned(),
+            Phase::Over(Verdict::Abandoned) => "abandoned".to_owned(),
+            Phase::Over(Verdict::Refused(cause)) => format!("refused ({})", cause_in_words(cause)),
+            Phase::Over(Verdict::Halted(cause)) => format!("halted ({})", cause_in_words(cause)),
+            Phase::New => "not begun".to_owned(),
+            Phase::Ready { .. } | Phase::Acting { .. } | Phase::Verifying { .. } | Phase::Failed { .. } => {
+                "not over".to_owned()
+            }
+        };
+        Some(Reviewable {
+            run: open.run.clone(),
+            glass: self.glass,
+            operator: by_whom(&self.who),
+            host: self.who.host.clone(),
+            ended,
+            deviations: open.state.overrides.used.len(),
+            entry,
+            digest: Digest::of(line.as_bytes()),
+            state: open.state.clone(),
+        })
+    }
+}
+
+impl Reviewable {
+    fn in_words(&self) -> String {
+        let run = &self.run;
+        let mut text = format!(
+            "{run}  REVIEW DUE  {}  by {} on {}: the glass was broken: {}\n",
+            escape_line(&self.glass.runbook),
+            escape_line(&self.operator),
+            escape_line(&self.host),
+            escape_line(&self.glass.reason)
+        );
+        for rule in &self.state.to_review {
+            let people: Vec<&str> = rule.reviewers.iter().map(Person::as_str).collect();
+            let late = if rule.review_until < bound::now() { "OVERDUE since" } else { "until" };
+            text.push_str(&format!(
+                "    to be reviewed by one of {} {late} {}\n",
+                people.join(", "),
+                rule.review_until
+            ));
+        }
+        text.push_str(&format!("    next: interlock audit show {run} | interlock review {run} -o review.yaml\n"));
+        text
+    }
+
+    fn as_json(&self) -> serde_json::Value {
+        let due = self.state.to_review.iter();
+        let due: Vec<_> = due
+            .map(|rule| {
+                let overdue = rule.review_until < bound::now();
+                serde_json::json!({"of": rule.reviewers, "until": rule.review_until, "overdue": overdue})
+            })
+            .collect();
+        serde_json::json!({
+            "run": self.run, "state": "review_due", "runbook": self.glass.runbook, "operator": self.operator,
+            "why": self.glass.reason, "ended": self.ended, "review": due,
+        })
+    }
 }
 
 impl OpenRun {
@@ -170,8 +314,14 @@ impl Status {
     /// Carries it out.
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
         let home = place::home(global)?;
-        let runs = open_runs(&home)?;
-        if runs.is_empty() && global.format == Format::Human {
+        let Unsettled { open: runs, to_review } = unsettled(&home)?;
+        for one in &to_review {
+            put(&match global.format {
+                Format::Json => format!("{}\n", one.as_json()),
+                Format::Human => one.in_words(),
+            })?;
+        }
+        if runs.is_empty() && to_review.is_empty() && global.format == Format::Human {
             put("no open runs\n")?;
         }
         for open in &runs {

@@ -13,6 +13,7 @@ pub mod policy;
 pub mod question;
 pub mod recorded;
 pub mod request;
+pub mod review;
 pub mod revoked;
 pub mod signature;
 pub mod signers;

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use super::calendar::{self, Calendar, WindowState};
 use super::keygen::Keygen;
 use super::operator::{Acting, NotAnOperator};
-use super::policy::{Need, OwnSignature, Policy, Quota, Subject};
+use super::policy::{GlassRule, Need, OwnSignature, Policy, Quota, Subject};
 use super::signature::{Accepted, Namespace, Rejected, Roster, verify};
 use crate::diagnostic::suggest;
 use crate::history::deviation::DeviationKind;
@@ -96,6 +96,19 @@ pub enum Permission {
     Allowed(Vec<Requirement>),
     /// It is not, whoever signs.
     Forbidden(String),
+}
+
+/// A rule under which the glass may be broken, and what follows from it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Broken<'p> {
+    /// The policy.
+    pub policy: &'p Policy,
+    /// Its rule.
+    pub rule: &'p GlassRule,
+    /// The operator, as it calls them.
+    pub operator: Person,
+    /// One of these is to review the run; never the operator.
+    pub reviewers: BTreeSet<Person>,
 }
 
 impl Requirement {
@@ -261,15 +274,54 @@ impl Policies {
         )))
     }
 
+    /// Whether the glass may be broken for a run at a moment: each policy that asks for something then must have a rule about it, and all
+    /// those rules must be met.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn break_glass(
+        &self,
+        subject: Subject<'_>,
+        operator: &Operator,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Broken<'_>>, String> {
+        let mut broken = Vec::new();
+        for (place, policy) in self.0.iter().enumerate() {
+            let rules: Vec<&GlassRule> = policy.break_glass.iter().filter(|rule| rule.subject.fits(subject)).collect();
+            let asks = policy.approvals.iter().any(|rule| rule.subject.fits(subject))
+                || calendar::state(&[calendar_of(policy)], subject, now) != WindowState::Open;
+            if rules.is_empty() && asks {
+                return Err(format!("{} has no rule to break the glass for `{}`", policy.name, subject.name));
+            }
+            for rule in rules {
+                let at = format!("{} line {}", policy.name, rule.line);
+                let person = operator.under(place).filter(|person| policy.groups[&rule.who].contains(*person));
+                let Some(person) = person else {
+                    return Err(format!("only who is in `{}` may break the glass ({at})", rule.who));
+                };
+                let mut reviewers = policy.groups[&rule.tell].clone();
+                reviewers.remove(person);
+                if reviewers.is_empty() {
+                    return Err(format!("nobody else is in `{}`, who could review it ({at})", rule.tell));
+                }
+                broken.push(Broken { policy, rule, operator: person.clone(), reviewers });
+            }
+        }
+        if broken.is_empty() {
+            return Err("no policy in force has a rule to break the glass".to_owned());
+        }
+        Ok(broken)
+    }
+
     /// Whether runs like this may go on at a moment.
     pub fn window_state(&self, subject: Subject<'_>, now: DateTime<Utc>) -> WindowState {
-        let calendars: Vec<Calendar<'_>> = self
-            .0
-            .iter()
-            .map(|policy| Calendar { name: &policy.name, windows: &policy.windows, freezes: &policy.freezes })
-            .collect();
+        let calendars: Vec<Calendar<'_>> = self.0.iter().map(calendar_of).collect();
         calendar::state(&calendars, subject, now)
     }
+}
+
+fn calendar_of(policy: &Policy) -> Calendar<'_> {
+    Calendar { name: &policy.name, windows: &policy.windows, freezes: &policy.freezes }
 }
 
 fn requirement(

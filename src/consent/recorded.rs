@@ -104,7 +104,7 @@ pub fn holds(
     at: DateTime<Utc>,
 ) -> Result<(), String> {
     fits(approval)?;
-    let namespace = [Namespace::Plan, Namespace::Override]
+    let namespace = [Namespace::Plan, Namespace::Override, Namespace::Review]
         .into_iter()
         .find(|namespace| namespace.as_str() == approval.namespace)
         .ok_or_else(|| format!("`{}` is no purpose that is known", approval.namespace.escape_debug()))?;

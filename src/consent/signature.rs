@@ -20,6 +20,8 @@ pub enum Namespace {
     Plan,
     /// The permission of a deviation.
     Override,
+    /// The review of a run that broke the glass.
+    Review,
 }
 
 /// Whose keys count, and which no longer do.
@@ -182,6 +184,7 @@ impl Namespace {
         match self {
             Self::Plan => "interlock-plan@v1",
             Self::Override => "interlock-override@v1",
+            Self::Review => "interlock-review@v1",
         }
     }
 }

@@ -132,7 +132,7 @@ impl Display {
             Event::SignalReceived { heed: Heed::Asks, .. }
             | Event::StopDecided { .. }
             | Event::WaivedFactSeen { .. } => {}
-            Event::ApprovalAccepted(_) | Event::RunOpened { .. } => {
+            Event::ApprovalAccepted(_) | Event::GlassBroken(_) | Event::GlassTold { .. } | Event::RunOpened { .. } => {
                 self.screen.status(Some("looking at the facts".to_owned()))
             }
             Event::LogCreated { .. }

@@ -143,6 +143,8 @@ impl State {
             | Event::RunRefused { .. }
             | Event::RunOpened { .. }
             | Event::ApprovalAccepted(_)
+            | Event::GlassBroken(_)
+            | Event::GlassTold { .. }
             | Event::WatchesArmed { .. }
             | Event::Answered { .. }
             | Event::Declined { .. }
@@ -186,6 +188,8 @@ impl State {
             | Event::RunRefused { .. }
             | Event::RunOpened { .. }
             | Event::ApprovalAccepted(_)
+            | Event::GlassBroken(_)
+            | Event::GlassTold { .. }
             | Event::WatchesArmed { .. }
             | Event::Answered { .. }
             | Event::Declined { .. }

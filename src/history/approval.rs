@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::history::event::Event;
+use crate::history::glass::REVIEW;
 use crate::history::state::{IllegalEvent, State, refuse};
 use crate::id::{Digest, Moment, Person};
 
@@ -108,6 +109,9 @@ impl State {
         if approval.namespace == OVERRIDE {
             return self.accept_signed_request(approval);
         }
+        if approval.namespace == REVIEW {
+            return self.accept_review(approval);
+        }
         if self.intake != Intake::Open {
             return refuse(format!("an approval by {person} that does not stand right after the opening of its run"));
         }
@@ -157,6 +161,8 @@ impl State {
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::RunRefused { .. }
+            | Event::GlassBroken(_)
+            | Event::GlassTold { .. }
             | Event::WatchesArmed { .. }
             | Event::Answered { .. }
             | Event::Declined { .. }
@@ -251,7 +257,7 @@ mod tests {
         let mut state = opened();
         let other = Approval { document: Digest::of(b"other"), ..approval("amy", "one") };
         assert!(accept(&mut state, other).unwrap_err().contains("of another plan"));
-        let other = Approval { namespace: "interlock-review@v1".to_owned(), ..approval("amy", "one") };
+        let other = Approval { namespace: "interlock-other@v1".to_owned(), ..approval("amy", "one") };
         assert!(accept(&mut state, other).unwrap_err().contains("not for plans"));
         let other = Approval { under: Vec::new(), ..approval("amy", "one") };
         assert!(accept(&mut state, other).unwrap_err().contains("under no policy"));

@@ -26,10 +26,12 @@ pub enum DeviationKind {
     Abandon,
     /// Removing the lock of a run that is gone.
     StaleLock,
+    /// Going on without the approvals, in an emergency.
+    BreakGlass,
 }
 
 impl DeviationKind {
-    /// All of them, with the names that policies and messages use.
+    /// Those that a policy's rules can permit, with the names that policies and messages use. Breaking the glass has rules of its own.
     pub const NAMES: [(&'static str, Self); 7] = [
         ("skip", Self::Skip),
         ("waive", Self::Waive),
@@ -50,6 +52,7 @@ impl DeviationKind {
             Self::OutsideWindow => "outside_window",
             Self::Abandon => "abandon",
             Self::StaleLock => "stale_lock",
+            Self::BreakGlass => "break_glass",
         }
     }
 }
@@ -95,6 +98,8 @@ pub enum Deviation {
         /// Its name.
         lock: String,
     },
+    /// The run goes on without the approvals that a policy asks for.
+    BreakGlass {},
 }
 
 impl Deviation {
@@ -108,6 +113,7 @@ impl Deviation {
             Self::OutsideWindow {} => DeviationKind::OutsideWindow,
             Self::Abandon {} => DeviationKind::Abandon,
             Self::StaleLock { .. } => DeviationKind::StaleLock,
+            Self::BreakGlass {} => DeviationKind::BreakGlass,
         }
     }
 
@@ -118,7 +124,7 @@ impl Deviation {
             | Self::Waive { step, .. }
             | Self::AcceptFailed { step }
             | Self::AcceptInDoubt { step } => Some(step),
-            Self::OutsideWindow {} | Self::Abandon {} | Self::StaleLock { .. } => None,
+            Self::OutsideWindow {} | Self::Abandon {} | Self::StaleLock { .. } | Self::BreakGlass {} => None,
         }
     }
 }
@@ -133,6 +139,7 @@ impl fmt::Display for Deviation {
             Self::OutsideWindow {} => write!(f, "run outside the change window or in a freeze"),
             Self::Abandon {} => write!(f, "abandon the run"),
             Self::StaleLock { lock } => write!(f, "remove the lock `{lock}`"),
+            Self::BreakGlass {} => write!(f, "go on without the approvals"),
         }
     }
 }

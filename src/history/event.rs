@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::approval::{Approval, PolicyInForce};
 use crate::history::deviation::{Deviation, Override};
+use crate::history::glass::Glass;
 use crate::id::{Digest, Fact, Fingerprint, RunId, StepId};
 
 /// What a probe says of a fact.
@@ -322,6 +323,18 @@ pub enum Event {
     },
     /// A signature over the run's plan that counts. Right after `run_opened` or `run_resumed`.
     ApprovalAccepted(Approval),
+    /// The run goes on without the approvals that a policy asks for, in an emergency. Others are told when this is on disk.
+    GlassBroken(Glass),
+    /// Others were told of it, or could not be.
+    GlassTold {
+        /// The group that was to be told.
+        tell: String,
+        /// The command that was to tell them.
+        command: Vec<String>,
+        /// What went wrong, in words; none where it ended well.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trouble: Option<String>,
+    },
     /// The probes of the run, announced once before the first of them looks.
     WatchesArmed {
         /// Each fact with what is looked at, in words.

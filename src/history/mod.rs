@@ -7,5 +7,6 @@ pub mod clip;
 pub mod deviation;
 pub mod entry;
 pub mod event;
+pub mod glass;
 pub mod overrides;
 pub mod state;

@@ -64,7 +64,8 @@ impl Overrides {
                 | Deviation::AcceptInDoubt { .. }
                 | Deviation::OutsideWindow {}
                 | Deviation::Abandon {}
-                | Deviation::StaleLock { .. } => {}
+                | Deviation::StaleLock { .. }
+                | Deviation::BreakGlass {} => {}
             }
         }
         waived
@@ -76,6 +77,9 @@ impl Overrides {
         }
         if given.request.as_ref().is_some_and(|request| self.requests.contains(request)) {
             return refuse("an override was used a second time");
+        }
+        if given.deviation.kind() == DeviationKind::BreakGlass {
+            return refuse("an override for what only a rule of its own allows");
         }
         let granted = Granted { deviation: given.deviation.clone(), request: given.request.clone() };
         let is_there = |open: &Granted| match &granted.request {
@@ -95,9 +99,10 @@ impl Overrides {
         }
         match given.deviation.kind() {
             // These are made by going on.
-            DeviationKind::OutsideWindow | DeviationKind::Abandon | DeviationKind::StaleLock => {
-                self.use_up(&given.deviation)
-            }
+            DeviationKind::OutsideWindow
+            | DeviationKind::Abandon
+            | DeviationKind::StaleLock
+            | DeviationKind::BreakGlass => self.use_up(&given.deviation),
             DeviationKind::Skip | DeviationKind::Waive | DeviationKind::AcceptFailed | DeviationKind::AcceptInDoubt => {
                 Ok(())
             }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::history::again::Again;
 use crate::history::approval::{Approval, Intake};
 use crate::history::event::{Cause, Ending, Event, Heed, Question, Sight, StopDecision, Verdict as Seen, Way};
+use crate::history::glass::GlassUnder;
 use crate::history::overrides::Overrides;
 use crate::id::{Digest, Fact, Fingerprint, Person, StepId};
 
@@ -49,6 +50,8 @@ pub struct State {
     pub resumed: Resumed,
     /// The permissions to leave the procedure, and what was made of them.
     pub overrides: Overrides,
+    /// What a review is due for, because the glass was broken.
+    pub to_review: Vec<GlassUnder>,
 }
 
 /// Whether a run was just taken up again.
@@ -211,6 +214,9 @@ impl State {
             Event::RunOpened { plan, steps, .. } => self.open(plan, *steps),
             Event::RunRefused { cause, .. } => self.refuse_run(*cause),
             Event::ApprovalAccepted(approval) => self.accept_approval(approval),
+            Event::GlassBroken(glass) => self.break_glass(glass),
+            // What it says is for people.
+            Event::GlassTold { .. } => Ok(()),
             Event::WatchesArmed { .. } => match self.phase {
                 Phase::Ready { .. } | Phase::Failed { .. } => Ok(()),
                 _ => refuse("watches were armed outside the opening of a run"),
@@ -282,6 +288,8 @@ impl State {
             | Event::StepAccepted { .. }
             | Event::WaivedFactSeen { .. } => self.apply_override(event),
             Event::OverrideRefused { .. } => Ok(()),
+            // Of one that is to be reviewed it is a review that was refused.
+            Event::TakeUpRefused { .. } if !self.to_review.is_empty() => Ok(()),
             Event::TakeUpRefused { .. } => match self.phase {
                 Phase::New
                 | Phase::Over(Verdict::Completed | Verdict::Undone | Verdict::Abandoned | Verdict::Refused(_)) => {

@@ -34,8 +34,17 @@ pub fn is_possible(forward: &Procedure, state: &State, deviation: &Deviation) ->
             None => "the runbook says `override: never`: nobody can permit it".to_owned(),
         });
     }
-    if deviation.kind() == DeviationKind::StaleLock {
-        return Err("a lock is no part of a run's procedure; see `interlock unlock`".to_owned());
+    match deviation.kind() {
+        DeviationKind::StaleLock => {
+            return Err("a lock is no part of a run's procedure; see `interlock unlock`".to_owned());
+        }
+        DeviationKind::BreakGlass => return Err("that is `--break-glass`, and no request".to_owned()),
+        DeviationKind::Skip
+        | DeviationKind::Waive
+        | DeviationKind::AcceptFailed
+        | DeviationKind::AcceptInDoubt
+        | DeviationKind::OutsideWindow
+        | DeviationKind::Abandon => {}
     }
     let Some(step) = deviation.step() else { return Ok(()) };
     let Some(at) = forward.steps().iter().position(|other| other.id == *step) else {
@@ -70,7 +79,13 @@ pub fn is_possible(forward: &Procedure, state: &State, deviation: &Deviation) ->
         | (Deviation::AcceptInDoubt { .. }, Some(StepStatus::InDoubt | StepStatus::Open)) => Ok(()),
         (Deviation::AcceptFailed { .. }, _) => Err(format!("step `{step}` did not fail")),
         (Deviation::AcceptInDoubt { .. }, _) => Err(format!("step `{step}` is not in doubt")),
-        (Deviation::OutsideWindow {} | Deviation::Abandon {} | Deviation::StaleLock { .. }, _) => Ok(()),
+        (
+            Deviation::OutsideWindow {}
+            | Deviation::Abandon {}
+            | Deviation::StaleLock { .. }
+            | Deviation::BreakGlass {},
+            _,
+        ) => Ok(()),
     }
 }
 

@@ -30,7 +30,8 @@ pub(super) fn wrong(plan: &Plan) -> Vec<String> {
             DeviationKind::AcceptFailed
             | DeviationKind::AcceptInDoubt
             | DeviationKind::Abandon
-            | DeviationKind::StaleLock => false,
+            | DeviationKind::StaleLock
+            | DeviationKind::BreakGlass => false,
         };
         if !may_be_planned {
             wrong.push(format!("nobody can plan to {deviation}"));

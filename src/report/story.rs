@@ -11,8 +11,9 @@ use crate::history::entry::{Entry, Who};
 use crate::history::event::{
     AnsweredBy, Cause, ClaimedBy, DecidedBy, Ending, Event, Sight, StopDecision, Verdict, Way,
 };
-use crate::id::{Digest, Fingerprint, StepId};
-use crate::plan::{Procedure, action_in_words};
+use crate::history::glass::{Glass, REVIEW};
+use crate::id::{Digest, Fingerprint, Person, StepId};
+use crate::plan::{Procedure, action_in_words, command_line};
 use crate::runbook::duration;
 
 /// Tells the entries of a run, one after the other.
@@ -50,6 +51,14 @@ impl Teller {
                 escape_line(reason)
             )],
             Event::ApprovalAccepted(approval) => vec![approved(approval)],
+            Event::GlassBroken(glass) => glass_broken(glass),
+            Event::GlassTold { tell, command, trouble } => {
+                let (tell, command) = (escape_line(tell), escape_line(&command_line(command)).into_owned());
+                vec![match trouble {
+                    None => format!("      `{tell}` was told ({command})"),
+                    Some(why) => format!("    ! `{tell}` WAS NOT TOLD ({command}): {}", escape_line(why)),
+                }]
+            }
             Event::LockRemoved { lock, claimed_by, gone, reason, .. } => {
                 let first = format!(
                     "! DEVIATION, SELF-APPROVED: the lock `{}` was removed: {}",
@@ -310,6 +319,28 @@ fn claimant(claimed_by: Option<&ClaimedBy>) -> String {
     )
 }
 
+fn glass_broken(glass: &Glass) -> Vec<String> {
+    let mut lines = vec![format!(
+        "! THE GLASS WAS BROKEN ({}): {}",
+        match glass.by {
+            AnsweredBy::Terminal => "at the terminal",
+            AnsweredBy::CommandLine => "on the command line",
+        },
+        escape_line(&glass.reason)
+    )];
+    lines.extend(glass.without.iter().map(|without| format!("      without: {}", escape_line(without))));
+    for rule in &glass.rules {
+        let people: Vec<&str> = rule.reviewers.iter().map(Person::as_str).collect();
+        lines.push(format!(
+            "      by {}; to be reviewed by one of {} until {}",
+            rule.operator,
+            people.join(", "),
+            rule.review_until
+        ));
+    }
+    lines
+}
+
 fn approved(approval: &Approval) -> String {
     let Approval { person, key, algorithm, presence, certificate, .. } = approval;
     let presence = presence.as_ref().map(|presence| format!(", {}", escape_line(presence))).unwrap_or_default();
@@ -317,7 +348,8 @@ fn approved(approval: &Approval) -> String {
         Some(by) => format!(", certified as {} by {}", escape_line(&by.id), escape_line(&by.authority)),
         None => String::new(),
     };
-    format!("    ✓ approved by {person} with {} ({}{presence}{by})", escape_line(key), escape_line(algorithm))
+    let did = if approval.namespace == REVIEW { "reviewed" } else { "approved" };
+    format!("    ✓ {did} by {person} with {} ({}{presence}{by})", escape_line(key), escape_line(algorithm))
 }
 
 fn intended(

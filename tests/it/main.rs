@@ -7,6 +7,7 @@ mod checkpoints;
 mod command_lines;
 mod crash;
 mod faults;
+mod glass;
 mod incident;
 mod interrupts;
 #[path = "../lab/mod.rs"]

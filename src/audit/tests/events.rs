@@ -8,6 +8,7 @@ use crate::history::event::{
     AnsweredBy, Cause, ClaimedBy, DecidedBy, Ending, Event, Heed, Interpreter, Output, Program, Question, Sight,
     StopDecision, Verdict, WatchedFact, Way,
 };
+use crate::history::glass::{Glass, GlassUnder};
 use crate::id::{Digest, Fingerprint, StepId};
 
 fn digest() -> Digest {
@@ -101,6 +102,23 @@ fn all() -> Vec<Event> {
             policies: policies.clone(),
         },
         Event::ApprovalAccepted(approval),
+        Event::GlassBroken(Glass {
+            runbook: text(),
+            plan: digest(),
+            reason: text(),
+            by,
+            without: vec![text()],
+            rules: vec![GlassUnder {
+                policy: digest(),
+                number: 1,
+                operator: "amy@example.org".parse().unwrap(),
+                tell: text(),
+                command: vec![text()],
+                reviewers: vec!["bea@example.org".parse().unwrap()],
+                review_until: "2026-11-27T05:00:00Z".parse().unwrap(),
+            }],
+        }),
+        Event::GlassTold { tell: text(), command: vec![text()], trouble: Some(text()) },
         Event::TakeUpRefused { command: text(), reason: text(), policies: policies.clone() },
         Event::RunOpened {
             runbook: text(),
@@ -237,10 +255,12 @@ fn kind(event: &Event) -> usize {
         Event::ApprovalAccepted(_) => 31,
         Event::TakeUpRefused { .. } => 32,
         Event::LockKept { .. } => 34,
+        Event::GlassBroken(_) => 35,
+        Event::GlassTold { .. } => 36,
     }
 }
 
-const KINDS: usize = 35;
+const KINDS: usize = 37;
 
 #[test]
 fn there_is_a_sample_of_each_event() {

@@ -23,6 +23,7 @@ use crate::diagnostic::Source;
 use crate::history::approval::{Approval, CountsUnder, OVERRIDE};
 use crate::history::deviation::Override;
 use crate::history::event::Event;
+use crate::history::glass::REVIEW;
 use crate::id::{Digest, RunId};
 use crate::yaml::source::{LONGEST_PLAN, read_source};
 
@@ -87,16 +88,16 @@ impl<'a> Signatures<'a> {
         }
         if good < recorded {
             return Some(format!(
-                "{recorded} {signatures} over plans and requests, of which {good} can be shown to be good"
+                "{recorded} {signatures} over plans, requests and reviews, of which {good} can be shown to be good"
             ));
         }
         Some(match &self.trusted {
             Some(signers) => format!(
-                "{recorded} {signatures} over plans and requests, all good, by keys that {} gives to those who are named",
+                "{recorded} {signatures} over plans, requests and reviews, all good, by keys that {} gives to those who are named",
                 signers.source.name()
             ),
             None => format!(
-                "{recorded} {signatures} over plans and requests, all good, by the keys that are kept beside the log: whoever made all of it \
+                "{recorded} {signatures} over plans, requests and reviews, all good, by the keys that are kept beside the log: whoever made all of it \
                  anew could have put keys of their own there. Say whose keys you trust (--signers)"
             ),
         })
@@ -114,6 +115,7 @@ impl<'a> Signatures<'a> {
         let folder = self.home.run(of.run);
         let (what, path) = match approval.namespace.as_str() {
             OVERRIDE => ("a request", request_of(&folder, &approval.document)),
+            REVIEW => ("a review", folder.join("reviews").join(format!("{}.review.yaml", approval.document))),
             _ => ("the plan", folder.join("plan.yaml")),
         };
         let whose = format!("the signature of {} over {what}", approval.person);

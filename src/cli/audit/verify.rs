@@ -67,9 +67,8 @@ impl Verify {
                 | Phase::Acting { .. }
                 | Phase::Verifying { .. }
                 | Phase::Failed { .. } => {}
-                // Nothing may follow, and to know that, the phase is enough.
                 Phase::Over(Verdict::Completed | Verdict::Undone | Verdict::Abandoned | Verdict::Refused(_)) => {
-                    *state = State { phase: state.phase, ..State::default() }
+                    *state = state.what_remains();
                 }
             }
             borne_out

@@ -1,6 +1,7 @@
 //! The policy: the site's rules, one YAML file, checked as a runbook is. docs/policy.md describes every key.
 
 mod calendar_text;
+mod glass;
 mod open;
 mod read;
 mod rules;
@@ -8,6 +9,7 @@ mod rules;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+pub use self::glass::GlassRule;
 use super::calendar::{Freeze, WindowRule};
 use super::pattern;
 use super::revoked::Revoked;
@@ -57,6 +59,8 @@ pub struct Policy {
     pub windows: Vec<WindowRule>,
     /// When none may.
     pub freezes: Vec<Freeze>,
+    /// Who may go on without the approvals in an emergency.
+    pub break_glass: Vec<GlassRule>,
     /// The most that a runbook may ask for.
     pub limits: Limits,
 }

@@ -38,9 +38,10 @@ const POLICY: Keys = Keys {
         "forbid",
         "windows",
         "freezes",
+        "break_glass",
         "limits",
     ],
-    later: &["break_glass", "checkpoints", "notify", "redact"],
+    later: &["checkpoints", "notify", "redact"],
 };
 
 const PERSON: Keys = Keys { of: "a person", known: &["users"], later: &[] };
@@ -110,6 +111,7 @@ fn policy(
         .map(|(name, (_, members))| (name.clone(), members.iter().map(|(person, _)| person.clone()).collect()))
         .collect();
     let rules = rules::read(reader, fields, &members);
+    let break_glass = super::glass::read(reader, fields, &members, &operators);
     let forbidden = fields.get("forbid").map(|node| rules::deviations(reader, node)).unwrap_or_default();
     contradictions(reader, fields, &forbidden, &rules.overrides);
     let (windows, freezes): (Vec<WindowRule>, Vec<Freeze>) = super::calendar_text::read(reader, fields);
@@ -144,6 +146,7 @@ fn policy(
         forbidden: forbidden.into_iter().map(|(deviation, _)| deviation).collect(),
         windows,
         freezes,
+        break_glass,
         limits,
     })
 }

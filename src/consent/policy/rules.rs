@@ -61,12 +61,12 @@ pub(super) fn read(reader: &mut Reader<'_>, fields: &Fields<'_>, groups: &Groups
     rules
 }
 
-fn items<'n>(reader: &mut Reader<'_>, fields: &Fields<'n>, key: &str) -> &'n [Node<'n>] {
+pub(super) fn items<'n>(reader: &mut Reader<'_>, fields: &Fields<'n>, key: &str) -> &'n [Node<'n>] {
     fields.get(key).and_then(|node| reader.list(node, "a list of rules")).unwrap_or_default()
 }
 
 /// A group that the policy has.
-fn group(reader: &mut Reader<'_>, node: &Node<'_>, groups: &Groups) -> Option<GroupName> {
+pub(super) fn group(reader: &mut Reader<'_>, node: &Node<'_>, groups: &Groups) -> Option<GroupName> {
     let text = reader.word(node, "the name of a group")?;
     if let Some(name) = text.parse::<GroupName>().ok().filter(|name| groups.contains_key(name)) {
         return Some(name);

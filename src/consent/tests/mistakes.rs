@@ -117,7 +117,7 @@ limits: {timeut: 1h}
 
 #[test]
 fn what_comes_with_a_later_version() {
-    assert_snapshot!(refused_rules("checkpoints: [{syslog: true}]\nnotify: []\nredact: []\nbreak_glass: [{who: core}]\n"), @"
+    assert_snapshot!(refused_rules("checkpoints: [{syslog: true}]\nnotify: []\nredact: []\n"), @"
     error[E0207]: `checkpoints` is not supported yet
      --> /etc/interlock/policy.yaml:9:1
       |
@@ -139,14 +139,6 @@ fn what_comes_with_a_later_version() {
        |
     11 | redact: []
        | ^^^^^^ known, but this version of interlock would not do it
-       |
-       = help: a policy is refused rather than done in part: take it out, or use a later version
-
-    error[E0207]: `break_glass` is not supported yet
-      --> /etc/interlock/policy.yaml:12:1
-       |
-    12 | break_glass: [{who: core}]
-       | ^^^^^^^^^^^ known, but this version of interlock would not do it
        |
        = help: a policy is refused rather than done in part: take it out, or use a later version
     ");
@@ -645,4 +637,78 @@ fn rules_that_some_operators_cannot_meet_are_warned_of() {
       = help: add persons to `ops`, take the operators out of it, or say `operator_counts: true`
     "
     );
+}
+
+#[test]
+fn the_glass() {
+    let rules = "operators: [amy@example.org]
+break_glass:
+- {who: ops, tell: core, by: [page], after: 1h}
+- {who: core, tell: cores, by: []}
+- {who: core, tell: core, by: [/bin/page], review_within: 0s}
+- {}
+";
+    assert_snapshot!(refused_rules(rules), @"
+    error[E0703]: nobody in `ops` may operate, so nobody could break this glass
+      --> /etc/interlock/policy.yaml:11:9
+       |
+    11 | - {who: ops, tell: core, by: [page], after: 1h}
+       |         ^^^ no operator in it
+       |
+       = help: give its members users under `persons`, and see that `operators` has them
+
+    error[E0205]: `page` is not an absolute path
+      --> /etc/interlock/policy.yaml:11:31
+       |
+    11 | - {who: ops, tell: core, by: [page], after: 1h}
+       |                               ^^^^ expected the absolute path of a program
+
+    error[E0201]: a rule of `break_glass` has no key `after`
+      --> /etc/interlock/policy.yaml:11:38
+       |
+    11 | - {who: ops, tell: core, by: [page], after: 1h}
+       |                                      ^^^^^ unknown key
+       |
+       = help: expected `match`, `who`, `tell`, `by`, `review_within`
+
+    error[E0702]: there is no group `cores`
+      --> /etc/interlock/policy.yaml:12:21
+       |
+    12 | - {who: core, tell: cores, by: []}
+       |                     ^^^^^ not a group of this policy
+       |
+       = help: did you mean `core`?
+
+    error[E0205]: the command is empty
+      --> /etc/interlock/policy.yaml:12:32
+       |
+    12 | - {who: core, tell: cores, by: []}
+       |                                ^^
+       |
+       = help: write `[program, argument, …]`
+
+    error[E0205]: `0s` is no time at all
+      --> /etc/interlock/policy.yaml:13:59
+       |
+    13 | - {who: core, tell: core, by: [/bin/page], review_within: 0s}
+       |                                                           ^^ expected a duration longer than nothing, such as `90s`
+
+    error[E0202]: a rule of `break_glass` needs the key `who`
+      --> /etc/interlock/policy.yaml:14:3
+       |
+    14 | - {}
+       |   ^^ it is not here
+
+    error[E0202]: a rule of `break_glass` needs the key `tell`
+      --> /etc/interlock/policy.yaml:14:3
+       |
+    14 | - {}
+       |   ^^ it is not here
+
+    error[E0202]: a rule of `break_glass` needs the key `by`
+      --> /etc/interlock/policy.yaml:14:3
+       |
+    14 | - {}
+       |   ^^ it is not here
+    ");
 }

@@ -478,3 +478,35 @@ fn p06_an_approval_of_all_by_real_keys_counts_persons_under_each_policy() {
     assert_eq!(verdicts("bea"), [true, false]);
     assert_eq!(verdicts("bea2"), [true, true]);
 }
+
+#[test]
+fn p06_the_glass_is_broken_by_those_it_is_for_and_only_where_every_policy_that_asks_has_a_rule() {
+    let asks = "approvals: [{need: all, of: core}]\n";
+    let rule = "break_glass: [{match: {labels: {env: production}}, who: core, tell: core, by: [/bin/page, a], review_within: 2d}]\n";
+    let one = policies(&format!("{asks}{rule}"));
+    let now = time("2026-11-27T03:00:00Z");
+    let ask = |policies: &Policies, user: &str, labels: &[(&str, &str)]| {
+        let operator = operator(policies, user);
+        about(labels, |subject| {
+            let broken = policies.break_glass(subject, &operator, now)?;
+            Ok::<_, String>(broken.iter().map(|one| (one.rule.by.join(" "), one.reviewers.clone())).collect::<Vec<_>>())
+        })
+    };
+    let production = [("env", "production")];
+    assert_eq!(ask(&one, "amy", &production).unwrap(), [("/bin/page a".to_owned(), persons(&[BEA, CY]))]);
+    let why = |policies: &Policies, user, labels: &[(&str, &str)]| ask(policies, user, labels).unwrap_err();
+    assert_eq!(why(&one, "amy", &[]), "/etc/interlock/policy.yaml has no rule to break the glass for `restart`");
+    // One that asks for nothing stands in nobody's way.
+    let both = Policies::new(vec![accepted(&format!("{asks}{rule}")), accepted("")]);
+    assert_eq!(ask(&both, "amy", &production).unwrap().len(), 1);
+    for also in [asks, "freezes: [{from: 2026-11-27T00:00:00Z, to: 2026-11-28T00:00:00Z, reason: no}]\n"] {
+        let both = Policies::new(vec![accepted(&format!("{asks}{rule}")), accepted(also)]);
+        assert!(why(&both, "amy", &production).contains("has no rule"));
+    }
+    let ops = policies(&format!("{asks}{}", rule.replace("who: core", "who: ops")));
+    assert_eq!(
+        why(&ops, "amy", &production),
+        "only who is in `ops` may break the glass (/etc/interlock/policy.yaml line 10)"
+    );
+    assert!(why(&Policies::default(), "amy", &production).contains("no policy in force"));
+}
