@@ -6,6 +6,7 @@ use crate::cli::failure::{Failure, put};
 use crate::cli::given::GivenRunbook;
 use crate::cli::{Format, Global};
 use crate::diagnostic::escape::escape_line;
+use crate::runbook::Defaults;
 
 /// Checks a runbook without touching the world: every mistake at once, with its place, and the order of its steps proved.
 ///
@@ -25,7 +26,7 @@ pub struct Check {
 impl Check {
     /// Carries it out.
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
-        let read = self.given.read(global)?;
+        let read = self.given.read(global, Defaults::default())?;
         if global.format == Format::Human {
             let runbook = &read.checked.runbook;
             let missing = match read.checked.missing.as_slice() {

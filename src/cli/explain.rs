@@ -55,8 +55,8 @@ struct Explanation {
 impl Explain {
     /// Carries it out.
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
-        let procedure = Procedure::new(self.given.read(global)?.plan(&Programs::default())?);
         let in_force = InForce::open(global, &place::who()?)?;
+        let procedure = Procedure::new(self.given.read(global, in_force.defaults())?.plan(&Programs::default())?);
         if in_force.is_empty() {
             return Err(Failure::Wrong(
                 "no policy is in force, so one person may do everything alone, and nobody needs to sign; name a policy with --policy".to_owned(),

@@ -13,7 +13,7 @@ use crate::exec::program::Programs;
 use crate::id::Digest;
 use crate::plan::{self, Binding, Plan};
 use crate::runbook::model::ParamType;
-use crate::runbook::{Checked, Given, check};
+use crate::runbook::{Checked, Defaults, Given, check};
 use crate::yaml::source::{read_source, read_source_or_plan};
 
 /// A runbook and its parameters.
@@ -55,17 +55,17 @@ pub struct Read {
 }
 
 impl GivenRunbook {
-    /// Reads and checks it; mistakes are shown, all of them, and end with exit 2.
-    pub fn read(&self, global: &Global) -> Result<Read, Failure> {
+    /// Reads and checks it; mistakes are shown, all of them, and end with exit 2. What it does not say is as the policies in force say.
+    pub fn read(&self, global: &Global, defaults: Defaults) -> Result<Read, Failure> {
         let source = door(global, &self.runbook)?;
-        self.check(global, source)
+        self.check(global, source, defaults)
     }
 
     /// Reads the file, once, where it may also be a plan.
-    pub fn read_also_plan(&self, global: &Global) -> Result<Document, Failure> {
+    pub fn read_also_plan(&self, global: &Global, defaults: Defaults) -> Result<Document, Failure> {
         let source = said(global, &self.runbook, read_source_or_plan(&self.runbook, Plan::is_meant))?;
         if !Plan::is_meant(source.text()) {
-            return self.check(global, source).map(|read| Document::Runbook(Box::new(read)));
+            return self.check(global, source, defaults).map(|read| Document::Runbook(Box::new(read)));
         }
         let name = source.name();
         if !self.param.is_empty() || self.params.is_some() {
@@ -85,7 +85,7 @@ impl GivenRunbook {
         }
     }
 
-    fn check(&self, global: &Global, source: Source) -> Result<Read, Failure> {
+    fn check(&self, global: &Global, source: Source, defaults: Defaults) -> Result<Read, Failure> {
         let mut given = match &self.params {
             Some(path) => {
                 let file = door(global, path)?;
@@ -102,6 +102,7 @@ impl GivenRunbook {
                 Err(Failure::Said(2))
             })?;
         }
+        given.defaults = defaults;
         match check(&source, &given) {
             Ok(checked) => {
                 show(global, &source, &checked.warnings)?;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -15,7 +16,7 @@ use crate::cli::keep::keep;
 use crate::consent::calendar::WindowState;
 use crate::consent::door::Trust;
 use crate::consent::operator::{Acting, NotAnOperator};
-use crate::consent::policy::{MACHINE, Policy, Subject};
+use crate::consent::policy::{Limits, MACHINE, Policy, Subject};
 use crate::consent::question::{Operator, Policies, Requirement};
 use crate::history::approval::PolicyInForce;
 use crate::history::entry::Who;
@@ -23,8 +24,8 @@ use crate::history::event::Event;
 use crate::id::{Person, RunId};
 use crate::machine::SelfApproval;
 use crate::plan::{Binding, PolicyMark};
-use crate::runbook::duration;
 use crate::runbook::model::{OverrideRule, Runbook};
+use crate::runbook::{Defaults, duration};
 
 /// Whose files this process believes.
 pub fn trust() -> Trust {
@@ -239,6 +240,14 @@ impl InForce {
             }
             OverrideRule::Unsaid | OverrideRule::Never => None,
         })
+    }
+
+    /// What goes for a runbook that does not say: of several policies, the shortest.
+    pub fn defaults(&self) -> Defaults {
+        let shortest = |time: fn(&Limits) -> Option<Duration>| {
+            self.policies.iter().filter_map(|policy| time(&policy.defaults)).min()
+        };
+        Defaults { timeout: shortest(|times| times.timeout), within: shortest(|times| times.within) }
     }
 
     /// The approvals that a run of this runbook needs.

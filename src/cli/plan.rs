@@ -52,10 +52,10 @@ pub struct Plan {
 impl Plan {
     /// Carries it out.
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
-        let mut plan = self.given.read(global)?.plan(&Programs::default())?;
+        let who = place::who()?;
+        let in_force = InForce::open(global, &who)?;
+        let mut plan = self.given.read(global, in_force.defaults())?.plan(&Programs::default())?;
         if self.output.is_some() {
-            let who = place::who()?;
-            let in_force = InForce::open(global, &who)?;
             plan.deviations = self.deviations.of(&Procedure::new(plan.clone()), &in_force)?;
             plan.binding = Some(bind(&place::home(global)?, &who, &in_force, &self.window)?);
         }

@@ -96,7 +96,9 @@ impl Run {
     /// Carries it out.
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
         let mut programs = Programs::default();
-        let (plan, bytes, binding) = match self.given.read_also_plan(global)? {
+        let who = place::who()?;
+        let mut in_force = InForce::open(global, &who)?;
+        let (plan, bytes, binding) = match self.given.read_also_plan(global, in_force.defaults())? {
             Document::Runbook(read) => {
                 let plan = read.plan(&programs)?;
                 let bytes = bytes_of(&plan)?;
@@ -105,8 +107,6 @@ impl Run {
             Document::Plan { text, plan, binding } => (*plan, text, Some(*binding)),
         };
         let mut procedure = Procedure::new(plan);
-        let who = place::who()?;
-        let mut in_force = InForce::open(global, &who)?;
         let people = self.people(global, &procedure)?;
         let home = place::home(global)?;
         let user = by_whom(&who);

@@ -55,6 +55,7 @@ pub fn check(source: &Source, given: &Given) -> Result<Checked, Vec<Diagnostic>>
         })
         .collect();
     reader.rendering.templates = Templates::new(resolved.bindings);
+    reader.rendering.defaults = given.defaults;
 
     let library = Library::built_in();
     let (runbook, places) = lower::runbook(&mut reader, &fields, &library, &scripts);

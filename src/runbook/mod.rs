@@ -22,7 +22,7 @@ mod way_back;
 pub use crate::yaml::duration;
 pub use again::check_again;
 pub use check::{Checked, check};
-pub use params::{Given, Value};
+pub use params::{Defaults, Given, Value};
 
 #[cfg(test)]
 mod tests;

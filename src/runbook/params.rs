@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::model::{Param, ParamType, SecretSource};
 use super::read::{self, Dialect, GENRE, Keys, Reader, Templating, absolute_path, port, whole_number};
@@ -26,6 +27,17 @@ pub enum Value {
 pub struct Given {
     /// By parameter name.
     pub values: BTreeMap<String, GivenValue>,
+    /// For what the runbook does not say.
+    pub defaults: Defaults,
+}
+
+/// How long things may take where a runbook does not say, in place of what the language says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Defaults {
+    /// A step or an undo that runs a program.
+    pub timeout: Option<Duration>,
+    /// Until what a step ensures is so.
+    pub within: Option<Duration>,
 }
 
 /// One value as it was given.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::params::Defaults;
 use super::template::{Mistake, MistakeKind, Rendered, Templates, word_in_template};
 use super::{code, duration};
 use crate::diagnostic::{Diagnostic, Problems, Source, Span, quoted};
@@ -61,6 +62,7 @@ pub(super) struct Word<'n> {
 pub(super) struct Rendering {
     pub(super) templates: Templates,
     pub(super) dialect: Dialect,
+    pub(super) defaults: Defaults,
 }
 
 /// Reads nodes of one source, rendering its scalars.
@@ -68,7 +70,12 @@ pub(super) type Reader<'s> = yaml::read::Reader<'s, Rendering>;
 
 /// A reader of this source that renders with these templates.
 pub(super) fn reader(source: &Source, templates: Templates, problems: Problems, dialect: Dialect) -> Reader<'_> {
-    Reader { source, genre: &GENRE, problems, rendering: Rendering { templates, dialect } }
+    Reader {
+        source,
+        genre: &GENRE,
+        problems,
+        rendering: Rendering { templates, dialect, defaults: Defaults::default() },
+    }
 }
 
 impl Reader<'_> {

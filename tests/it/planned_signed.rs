@@ -127,3 +127,20 @@ fn policy_explain_says_who_would_have_to_sign_what() {
     assert_eq!(said["deviations"]["waive"]["possible"], false);
     assert!(!site.scratch.home().join("audit").exists(), "nobody was asked, and nothing recorded");
 }
+
+#[test]
+fn a_policy_says_how_long_things_may_take_where_the_runbook_does_not() {
+    let site = Site::new("limits: {timeout: 10m}\ndefaults: {timeout: 90s, within: 5s}\n");
+    site.runbook("steps:\n  - {id: said, run: ['true'], timeout: 2m}\n  - {id: unsaid, run: ['true'], undo: {run: ['true']}}\n  - {id: by-hand, manual: Look.}\n");
+    let ran = site.interlock(&["plan", "change.yaml", "--format", "json"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let plan: serde_json::Value = serde_json::from_str(ran.stdout.lines().last().unwrap()).unwrap();
+    let steps = &plan["runbook"]["steps"];
+    let times: Vec<&str> = steps.as_array().unwrap().iter().map(|step| step["timeout"].as_str().unwrap()).collect();
+    assert_eq!(times, ["2m", "1m30s", "1d"]);
+    assert_eq!((&steps[1]["within"], &steps[1]["way_back"]["undo"]["timeout"]), (&"5s".into(), &"1m30s".into()));
+    site.policy("policy.yaml", 13, "limits: {timeout: 10m}\ndefaults: {timeout: 11m}\n");
+    let ran = site.interlock(&["policy", "check"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("E0710") && ran.stderr.contains("longer than `limits` allows"), "{}", ran.stderr);
+}

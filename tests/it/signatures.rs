@@ -96,7 +96,7 @@ fn p06_recorded_approvals_are_verified_from_what_is_kept_alone() {
     for name in ["plan.yaml", "allowed_signers", "policy.yaml", "plan.yaml.bea@example.org.sig"] {
         std::fs::remove_file(site.path().join(name)).unwrap();
     }
-    let all = "2 signatures over plans and requests, all good, by";
+    let all = "2 signatures over plans, requests and reviews, all good, by";
     verifies(&site.scratch, &[], &format!("{all} the keys that are kept beside the log"));
     verifies(&site.scratch, &["--signers", &signers], &format!("{all} keys that {signers} gives"));
     let ran = site.scratch.interlock(&["audit", "verify", "--format", "json"]);
@@ -124,7 +124,7 @@ fn p08_an_approval_whose_plan_or_keys_are_not_kept_as_they_were_is_a_failure() {
         let ran = site.scratch.interlock(&["audit", "verify"]);
         assert_eq!(ran.code, 11);
         assert!(ran.stdout.contains("cannot be read: No such file"), "{}", ran.stdout);
-        assert!(ran.stdout.contains("2 signatures over plans and requests, of which 0 can be shown to be good"));
+        assert!(ran.stdout.contains("2 signatures over plans, requests and reviews, of which 0 can be shown to be good"));
         std::fs::write(&path, bytes).unwrap();
     }
     site.verifies();
@@ -225,7 +225,7 @@ fn p08_a_permission_is_verified_over_its_request_which_is_kept_to_the_byte() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(path.parent().unwrap()), mode(&path)), (0o700, 0o600));
     let trusted = case.site.text_path("allowed_signers");
-    verifies(scratch, &["--signers", &trusted], "2 signatures over plans and requests, all good");
+    verifies(scratch, &["--signers", &trusted], "2 signatures over plans, requests and reviews, all good");
     for approval in case.site.approvals() {
         by_hand(&case.site, &folder, &approval, &name);
     }
@@ -251,7 +251,7 @@ fn p08_a_permission_is_verified_over_its_request_which_is_kept_to_the_byte() {
 fn verifies_no_more_than_that(scratch: &Scratch) {
     let ran = scratch.interlock(&["audit", "verify"]);
     assert!(ran.stdout.contains("THE LOG DOES NOT VERIFY: 1 failure"), "{}", ran.stdout);
-    assert!(ran.stdout.contains("2 signatures over plans and requests, all good"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("2 signatures over plans, requests and reviews, all good"), "{}", ran.stdout);
 }
 
 /// The recipe of docs/audit-format.md for the signatures of a run, in the home of this run.
@@ -285,7 +285,7 @@ fn p08_the_signatures_of_a_run_are_checked_by_hand_as_the_document_says() {
             .map(|words| said.matches(words).count())
     };
     assert_eq!(by_hand(), [2, 2, 8, 0]);
-    verifies(&site.scratch, &[], "4 signatures over plans and requests, all good");
+    verifies(&site.scratch, &[], "4 signatures over plans, requests and reviews, all good");
     // The same when something was changed.
     let plan = folder(&site.scratch, &run).join("plan.yaml");
     let text = std::fs::read_to_string(&plan).unwrap();
@@ -306,7 +306,7 @@ fn p08_a_signed_request_to_give_a_run_up_is_kept_and_verified_under_the_policy_o
     let arguments = ["abandon", &case.run, "--override", "request.yaml", "--reason", "restored instead"];
     let ran = case.site.interlock(&arguments);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    verifies(&case.site.scratch, &[], "2 signatures over plans and requests, all good");
+    verifies(&case.site.scratch, &[], "2 signatures over plans, requests and reviews, all good");
     std::fs::remove_dir_all(folder(&case.site.scratch, &case.run).join("requests")).unwrap();
     is_found(&case.site.scratch, &[], "the permission to abandon the run: its request cannot be looked at: ");
 }

@@ -63,6 +63,8 @@ pub struct Policy {
     pub break_glass: Vec<GlassRule>,
     /// The most that a runbook may ask for.
     pub limits: Limits,
+    /// What goes for a runbook that does not say.
+    pub defaults: Limits,
 }
 
 /// Which runs a rule is about. Everything that is said must fit; a rule that says nothing is about every run.
@@ -136,7 +138,7 @@ pub struct OverrideRule {
     pub quota: Quota,
 }
 
-/// The most that a runbook may ask for; none where the policy does not say.
+/// Times: the most that a runbook may ask for, or what goes where it does not say. None where the policy does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
     /// Of a step's `timeout`.

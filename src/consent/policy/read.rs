@@ -40,12 +40,14 @@ const POLICY: Keys = Keys {
         "freezes",
         "break_glass",
         "limits",
+        "defaults",
     ],
     later: &["checkpoints", "notify", "redact"],
 };
 
 const PERSON: Keys = Keys { of: "a person", known: &["users"], later: &[] };
 const LIMITS: Keys = Keys { of: "`limits`", known: &["timeout", "within"], later: &[] };
+const DEFAULTS: Keys = Keys { of: "`defaults`", known: &["timeout", "within"], later: &[] };
 
 pub(super) type Reader<'s> = read::Reader<'s, Literal>;
 
@@ -115,7 +117,7 @@ fn policy(
     let forbidden = fields.get("forbid").map(|node| rules::deviations(reader, node)).unwrap_or_default();
     contradictions(reader, fields, &forbidden, &rules.overrides);
     let (windows, freezes): (Vec<WindowRule>, Vec<Freeze>) = super::calendar_text::read(reader, fields);
-    let limits = fields.get("limits").map(|node| limits(reader, node)).unwrap_or_default();
+    let (limits, defaults) = times(reader, fields);
     let people: BTreeSet<Person> = persons.keys().cloned().chain(members.values().flatten().cloned()).collect();
     if people.len() > MOST_PEOPLE {
         let message = format!("a policy names at most {MOST_PEOPLE} persons, and this one names {}", people.len());
@@ -148,6 +150,7 @@ fn policy(
         freezes,
         break_glass,
         limits,
+        defaults,
     })
 }
 
@@ -361,10 +364,27 @@ fn operators(
     operators
 }
 
-fn limits(reader: &mut Reader<'_>, node: &Node<'_>) -> Limits {
-    let Some(fields) = reader.fields(node, &LIMITS) else { return Limits::default() };
-    let mut limit = |key| fields.get(key).and_then(|node| reader.positive_duration(node));
-    Limits { timeout: limit("timeout"), within: limit("within") }
+/// The limits and the defaults; a default beyond the limit would refuse every runbook that does not say.
+fn times(reader: &mut Reader<'_>, fields: &Fields<'_>) -> (Limits, Limits) {
+    let limits = fields.get("limits").map(|node| some_times(reader, node, &LIMITS)).unwrap_or_default();
+    let defaults = fields.get("defaults").map(|node| some_times(reader, node, &DEFAULTS)).unwrap_or_default();
+    let pairs = [("timeout", limits.timeout, defaults.timeout), ("within", limits.within, defaults.within)];
+    for (key, limit, default) in pairs {
+        if let (Some(limit), Some(default), Some(node)) = (limit, default, fields.get("defaults"))
+            && default > limit
+        {
+            let message = format!("the default `{key}` is longer than `limits` allows");
+            let diagnostic = Diagnostic::error(code::RULE, message).at(node.span, "these defaults");
+            reader.report(diagnostic.help("make the default shorter, or the limit longer"));
+        }
+    }
+    (limits, defaults)
+}
+
+fn some_times(reader: &mut Reader<'_>, node: &Node<'_>, keys: &Keys) -> Limits {
+    let Some(fields) = reader.fields(node, keys) else { return Limits::default() };
+    let mut time = |key| fields.get(key).and_then(|node| reader.positive_duration(node));
+    Limits { timeout: time("timeout"), within: time("within") }
 }
 
 fn contradictions(

@@ -72,12 +72,12 @@ pub(super) fn act(reader: &mut Reader<'_>, fields: &Fields<'_>, owner: Owner, ba
         (_, _, Some(wait)) => wait,
         (Some(node), _, None) => reader.positive_duration(node),
         (None, Some(Action::Manual(_)), None) => shared.unwrap_or(MANUAL_TIMEOUT),
-        (None, _, None) => shared.unwrap_or(TIMEOUT),
+        (None, _, None) => shared.or(reader.rendering.defaults.timeout).unwrap_or(TIMEOUT),
     };
     let within = match (fields.get("within"), wait) {
         (_, Some(wait)) => wait,
         (Some(node), None) => reader.duration(node),
-        (None, None) => WITHIN,
+        (None, None) => reader.rendering.defaults.within.unwrap_or(WITHIN),
     };
     without_ensures(reader, fields, owner);
     Act { action, within, timeout }
