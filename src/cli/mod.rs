@@ -31,8 +31,10 @@ mod whole;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::TypedValueParser as _;
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::cli::audit::ExportFormat;
 use crate::cli::failure::Failure;
 
 /// Runs standard operating procedures step by step, and holds the facts that they need.
@@ -74,7 +76,11 @@ struct Global {
     #[arg(long, global = true, value_name = "FILE")]
     policy: Vec<PathBuf>,
     /// How results are shown: lines for people, or one JSON object a line on standard output
-    #[arg(long, global = true, value_enum, default_value_t = Format::Human)]
+    #[arg(long = "format", id = "format", global = true, value_name = "FORMAT", default_value = "human")]
+    #[arg(value_parser = clap::builder::EnumValueParser::<Format>::new().map(AnyFormat::Usual))]
+    given_format: AnyFormat,
+    /// The same, of what every command knows.
+    #[arg(skip)]
     format: Format,
     /// Never ask; refuse a run that needs a person who has not answered on the command line
     #[arg(long, global = true)]
@@ -84,10 +90,31 @@ struct Global {
     color: Color,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 enum Format {
+    #[default]
     Human,
     Json,
+}
+
+/// What `--format` can be. A command with formats of its own declares the option again, under the same id; clap wants one type for
+/// both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AnyFormat {
+    /// Of those that every command has.
+    Usual(Format),
+    /// Of those of `audit export`, which are all for programs.
+    Export(ExportFormat),
+}
+
+impl AnyFormat {
+    /// What it is for everything but the data itself.
+    fn usual(self) -> Format {
+        match self {
+            Self::Usual(format) => format,
+            Self::Export(_) => Format::Json,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -119,7 +146,7 @@ enum Command {
 
 /// Runs the program: parses the arguments, carries out the command, and says what went wrong.
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let mut arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             // A reader that is gone is no failure; clap's own exit code is 0 for help and 2 for a mistake.
@@ -127,6 +154,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    arguments.global.format = arguments.global.given_format.usual();
     let global = &arguments.global;
     let result = match &arguments.command {
         Command::Check(command) => command.go(global),

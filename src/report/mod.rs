@@ -1,4 +1,5 @@
 //! History for people and programs: an entry as lines that a person understands, live and afterwards.
 
+pub mod export;
 pub mod page;
 pub mod story;

@@ -6,6 +6,7 @@ mod approvals;
 mod checkpoints;
 mod command_lines;
 mod crash;
+mod exports;
 mod faults;
 mod glass;
 mod incident;

@@ -1,10 +1,12 @@
 //! `interlock audit`: what was done, and whether the record of it was changed.
 
 mod checkpoint;
+mod export;
 mod list;
 mod show;
 mod signatures;
 mod verify;
+mod which;
 
 use std::process::ExitCode;
 
@@ -13,6 +15,8 @@ use clap::Subcommand;
 use crate::audit::ReadError;
 use crate::cli::failure::Failure;
 use crate::cli::{Global, place};
+
+pub(super) use export::ExportFormat;
 
 /// Reads the audit log: what was done, by whom, and whether the record was changed.
 #[derive(Debug, Subcommand)]
@@ -24,6 +28,7 @@ pub enum Audit {
     Log(list::List),
     Show(show::Show),
     Verify(verify::Verify),
+    Export(export::Export),
     Checkpoint(checkpoint::MakeCheckpoint),
 }
 
@@ -35,6 +40,7 @@ impl Audit {
             Self::Log(list) => list.go(global, &home),
             Self::Show(show) => show.go(global, &home),
             Self::Verify(verify) => verify.go(global, &home),
+            Self::Export(export) => export.go(&home),
             Self::Checkpoint(checkpoint) => checkpoint.go(global, &home),
         }
     }
