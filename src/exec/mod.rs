@@ -10,6 +10,7 @@
 //! Linux only, 5.9 or later (`close_range`, pid descriptors); `cgroup.kill` (5.14) is used where there is one.
 
 pub mod capture;
+pub mod cast;
 mod cgroup;
 pub mod command;
 pub mod containment;

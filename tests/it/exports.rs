@@ -122,7 +122,7 @@ fn a_full_disk_behind_the_export_is_said() {
     command.stdout(Stdio::from(std::fs::File::options().write(true).open("/dev/full").unwrap()));
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("the export cannot be written"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("the output cannot be written"));
 }
 
 #[test]

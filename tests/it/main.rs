@@ -19,6 +19,7 @@ mod overrides;
 mod planned;
 mod planned_signed;
 mod plans;
+mod playing;
 mod policy;
 mod postgres_states;
 mod programs;

@@ -59,8 +59,8 @@ pub enum ExportFormat {
     Cloudevents,
 }
 
-/// Whether to go on.
-enum Reader {
+/// Whether somebody reads what is written.
+pub(super) enum Reader {
     Listens,
     IsGone,
 }
@@ -139,7 +139,7 @@ impl Export {
 }
 
 /// A reader that is gone has what it wanted; any other error is one.
-fn written(result: io::Result<()>) -> Result<Reader, Failure> {
+pub(super) fn written(result: io::Result<()>) -> Result<Reader, Failure> {
     match result {
         Ok(()) => Ok(Reader::Listens),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::IsGone),
@@ -148,7 +148,7 @@ fn written(result: io::Result<()>) -> Result<Reader, Failure> {
 }
 
 fn unwritable(error: io::Error) -> Failure {
-    Failure::Internal(format!("the export cannot be written: {error}"))
+    Failure::Internal(format!("the output cannot be written: {error}"))
 }
 
 /// The log could not be read to its end.

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod export;
 mod list;
+mod play;
 mod show;
 mod signatures;
 mod verify;
@@ -29,6 +30,7 @@ pub enum Audit {
     Show(show::Show),
     Verify(verify::Verify),
     Export(export::Export),
+    Play(play::Play),
     Checkpoint(checkpoint::MakeCheckpoint),
 }
 
@@ -41,6 +43,7 @@ impl Audit {
             Self::Show(show) => show.go(global, &home),
             Self::Verify(verify) => verify.go(global, &home),
             Self::Export(export) => export.go(&home),
+            Self::Play(play) => play.go(global, &home),
             Self::Checkpoint(checkpoint) => checkpoint.go(global, &home),
         }
     }
