@@ -12,7 +12,7 @@ use crate::cli::failure::{Failure, put, say};
 use crate::cli::{Format, Global, bound, place};
 use crate::diagnostic::escape::escape_line;
 use crate::driver::locks::Alive;
-use crate::driver::next::{Next, what_next};
+use crate::driver::next::what_next;
 use crate::driver::stale::{Found, look};
 use crate::history::entry::Who;
 use crate::history::event::{Cause, Event};
@@ -23,6 +23,8 @@ use crate::plan::{Plan, Procedure};
 use crate::report::story::{by_whom, cause_in_words};
 
 /// Lists the runs that are not over: who, since when, why they stopped, and what they have left out of service.
+///
+/// With --format json, an object a line for monitoring; docs/audit.md lists its keys.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   interlock status
@@ -42,6 +44,8 @@ pub(super) struct OpenRun {
     pub(super) who: Who,
     pub(super) state: State,
     why: String,
+    /// Why it halted, as a kind; none if it did not.
+    cause: Option<Cause>,
     pub(super) locks: Vec<String>,
 }
 
@@ -113,6 +117,7 @@ fn unsettled(home: &Home) -> Result<Unsettled, Failure> {
                 who: entry.who.clone(),
                 state: State::default(),
                 why: String::new(),
+                cause: None,
                 locks: Vec::new(),
             };
             (open, None)
@@ -242,8 +247,14 @@ impl OpenRun {
                 self.plan = Some(plan.clone());
                 self.locks.clone_from(locks);
             }
-            Event::RunHalted { cause, reason, .. } => self.why = format!("{}: {reason}", cause_in_words(*cause)),
-            Event::RunResumed { .. } => self.why.clear(),
+            Event::RunHalted { cause, reason, .. } => {
+                self.why = format!("{}: {reason}", cause_in_words(*cause));
+                self.cause = Some(*cause);
+            }
+            Event::RunResumed { .. } => {
+                self.why.clear();
+                self.cause = None;
+            }
             _ => {}
         }
         self.last = entry.time;
@@ -310,6 +321,44 @@ impl OpenRun {
     }
 }
 
+/// How a run stands that is not over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// A process carries it out.
+    Running,
+    /// It halted, and says so.
+    Halted,
+    /// Its process is gone and did not say why.
+    Died,
+}
+
+impl Standing {
+    /// Looks how it stands.
+    pub(super) fn of(home: &Home, run: &RunId, phase: Phase) -> Self {
+        match (Alive::is_there(&home.run(run)), phase) {
+            (true, _) => Self::Running,
+            (false, Phase::Over(_)) => Self::Halted,
+            (
+                false,
+                Phase::New
+                | Phase::Ready { .. }
+                | Phase::Acting { .. }
+                | Phase::Verifying { .. }
+                | Phase::Failed { .. },
+            ) => Self::Died,
+        }
+    }
+
+    /// Its name.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Halted => "halted",
+            Self::Died => "died",
+        }
+    }
+}
+
 impl Status {
     /// Carries it out.
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
@@ -325,30 +374,11 @@ impl Status {
             put("no open runs\n")?;
         }
         for open in &runs {
-            let going_on = matches!(Alive::take(&home.run(&open.run)), Ok(None));
-            let state = match (going_on, open.state.phase) {
-                (true, _) => "running",
-                (false, Phase::Over(_)) => "halted",
-                (false, _) => "died",
-            };
+            let standing = Standing::of(&home, &open.run, open.state.phase);
             let procedure = open.procedure(&home).ok();
-            let left: Vec<String> = procedure
-                .as_ref()
-                .map(|procedure| open.left(procedure).iter().map(Fact::to_string).collect())
-                .unwrap_or_default();
-            let broken: Vec<String> = open.state.broken.iter().map(Fact::to_string).collect();
-            let next = procedure.map(|procedure| what_next(&procedure, &open.state, &open.run));
             put(&match global.format {
-                Format::Json => format!(
-                    "{}\n",
-                    serde_json::json!({
-                        "run": open.run, "state": state, "doubt": open.in_doubt(), "runbook": open.runbook,
-                        "began": open.began, "last": open.last, "operator": by_whom(&open.who), "why": open.why,
-                        "left": left, "broken": broken, "rerun": next.map(|next| next.rerun).unwrap_or_default(),
-                        "locks": open.locks,
-                    })
-                ),
-                Format::Human => open.in_words(state, &left, &broken, next),
+                Format::Json => format!("{}\n", open.in_json(standing, procedure.as_ref())),
+                Format::Human => open.in_words(standing, procedure.as_ref()),
             })?;
         }
         Ok(ExitCode::SUCCESS)
@@ -356,7 +386,35 @@ impl Status {
 }
 
 impl OpenRun {
-    fn in_words(&self, state: &str, left: &[String], broken: &[String], next: Option<Next>) -> String {
+    /// For programs. What is not known, because the plan is not there any more as it was, is null.
+    fn in_json(&self, standing: Standing, procedure: Option<&Procedure>) -> serde_json::Value {
+        let next = procedure.map(|procedure| what_next(procedure, &self.state, &self.run));
+        let left = procedure.map(|procedure| self.left(procedure));
+        let abandon = format!("interlock abandon {} --reason …", self.run);
+        let commands = match (standing, &next) {
+            (Standing::Running, _) => serde_json::Value::Null,
+            (Standing::Halted | Standing::Died, None) => serde_json::json!({"abandon": abandon}),
+            (Standing::Halted | Standing::Died, Some(next)) => {
+                serde_json::json!({"resume": next.resume, "undo": next.undo, "abandon": abandon})
+            }
+        };
+        serde_json::json!({
+            "run": self.run, "state": standing.as_str(), "runbook": self.runbook,
+            "began": self.began, "last": self.last, "operator": by_whom(&self.who), "host": self.who.host,
+            "cause": self.cause, "why": self.why, "step": self.state.steps.last().map(|step| &step.id),
+            "steps": self.state.total, "doubt": self.in_doubt(), "going_back": self.state.back.is_some(),
+            "deviations": self.state.overrides.used.len(),
+            "left": left, "broken": self.state.broken,
+            "rerun": next.map(|next| next.rerun).unwrap_or_default(), "locks": self.locks, "next": commands,
+        })
+    }
+
+    fn in_words(&self, standing: Standing, procedure: Option<&Procedure>) -> String {
+        let state = standing.as_str();
+        let left: Vec<String> =
+            procedure.map(|procedure| self.left(procedure).iter().map(Fact::to_string).collect()).unwrap_or_default();
+        let broken: Vec<String> = self.state.broken.iter().map(Fact::to_string).collect();
+        let next = procedure.map(|procedure| what_next(procedure, &self.state, &self.run));
         let run = &self.run;
         let mut text = format!(
             "{run}  {state}  {}  by {} on {}, began {}, last entry {}\n",
@@ -385,7 +443,7 @@ impl OpenRun {
         if !self.locks.is_empty() {
             text.push_str(&format!("    holds the locks: {}\n", escape_line(&self.locks.join(", "))));
         }
-        if state != "running" {
+        if standing != Standing::Running {
             let (resume, undo) = match next {
                 Some(next) => (next.resume, next.undo),
                 None => (format!("interlock resume {run}"), format!("interlock undo {run}")),

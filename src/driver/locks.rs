@@ -18,6 +18,9 @@ use crate::id::{Digest, RunId};
 
 /// Where the locks of the machine are.
 pub(super) const FOLDER: &str = "/var/lib/interlock-locks";
+/// How often it is looked whether a run is carried out before that is believed, and how long is waited between.
+const LOOKS: u32 = 5;
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The run that takes locks.
 #[derive(Debug)]
@@ -119,7 +122,22 @@ impl Alive {
     /// # Errors
     /// The folder is not there or cannot be written.
     pub fn take(folder: &Path) -> std::io::Result<Option<Self>> {
-        Ok(locked(&folder.join("alive"))?.map(Self))
+        let path = folder.join("alive");
+        for _ in 0..LOOKS {
+            if let Some(file) = locked(&path)? {
+                return Ok(Some(Self(file)));
+            }
+            // Somebody may only be looking, for a moment.
+            std::thread::sleep(LOOK);
+        }
+        Ok(locked(&path)?.map(Self))
+    }
+
+    /// Whether a process carries the run out, as far as can be seen. Changes nothing.
+    pub fn is_there(folder: &Path) -> bool {
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW).open(folder.join("alive"));
+        // Two who look at once do not see each other.
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
 }
 

@@ -15,6 +15,7 @@ mod interrupts;
 mod lab;
 mod locks;
 mod monit_states;
+mod monitoring;
 mod overrides;
 mod planned;
 mod planned_signed;

@@ -3,6 +3,7 @@
 mod checkpoint;
 mod export;
 mod list;
+mod metrics;
 mod play;
 mod show;
 mod signatures;
@@ -31,6 +32,7 @@ pub enum Audit {
     Verify(verify::Verify),
     Export(export::Export),
     Play(play::Play),
+    Metrics(metrics::Metrics),
     Checkpoint(checkpoint::MakeCheckpoint),
 }
 
@@ -44,6 +46,7 @@ impl Audit {
             Self::Verify(verify) => verify.go(global, &home),
             Self::Export(export) => export.go(&home),
             Self::Play(play) => play.go(global, &home),
+            Self::Metrics(metrics) => metrics.go(&home),
             Self::Checkpoint(checkpoint) => checkpoint.go(global, &home),
         }
     }
