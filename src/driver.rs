@@ -14,6 +14,7 @@ pub mod launch;
 pub mod locks;
 pub mod looker;
 pub mod next;
+pub mod notify;
 pub mod programs;
 pub mod stale;
 
@@ -23,12 +24,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use crate::audit::{Draft, Home, Log, LogError, Recorded};
+use crate::consent::policy::NotifyRule;
 use crate::driver::asking::Standing;
 use crate::driver::display::Display;
 use crate::driver::facts::{Facts, announced};
 use crate::driver::guard::Guard;
 use crate::driver::launch::End;
 use crate::driver::looker::{Job, Looked, Looker};
+use crate::driver::notify::{Notifier, Told};
 use crate::driver::programs::{Found, Wanted};
 use crate::exec::command::User;
 use crate::exec::containment::Containment;
@@ -81,6 +84,8 @@ pub struct Run {
     pub home: Home,
     /// Finds programs; it knows the digests of those that were read for the plan.
     pub programs: Arc<Programs>,
+    /// Which commands are told of which entries.
+    pub notify: Vec<NotifyRule>,
     /// Whether it begins, or is taken up again.
     pub beginning: Beginning,
 }
@@ -131,6 +136,8 @@ enum Message {
     Output(Vec<u8>),
     /// The answer to the question with this number.
     Answer(u64, Input),
+    /// A command was told of an entry, or not.
+    Told(Told),
     /// Somebody typed Ctrl-Z.
     SuspendAsked,
 }
@@ -156,6 +163,9 @@ struct Driver {
     guard: Guard,
     facts: Arc<Facts>,
     looker: Looker,
+    notifier: Notifier,
+    /// What is done when everything was told that has to be before another step begins.
+    held_back: Option<Effect>,
     containment: Containment,
     /// The step that is being prepared, and why it cannot be, where that is known already.
     preparing: Option<(usize, Option<String>)>,
@@ -198,6 +208,7 @@ pub fn carry_out(
     if let Beginning::Again(state, resumption) = &mut run.beginning {
         resumption.ended = launch::end_left(&containment, state).map_err(DriverError::Left)?;
     }
+    let notifier = Notifier::new(std::mem::take(&mut run.notify), &sender);
     let run = run;
     let facts = Arc::new(watch(&run.procedure, &guard, &sender).map_err(DriverError::Watches)?);
     let looker = {
@@ -241,6 +252,8 @@ pub fn carry_out(
         guard,
         facts,
         looker,
+        notifier,
+        held_back: None,
         containment,
         preparing: None,
         prepared: None,
@@ -302,7 +315,8 @@ impl Driver {
             while !self.finished {
                 self.turn()?;
             }
-            Ok(())
+            self.tell();
+            self.end_telling()
         });
         self.tell();
         if let Err(error) = outcome {
@@ -338,6 +352,7 @@ impl Driver {
                 self.question = None;
                 self.handle(input)
             }
+            Message::Told(told) => self.told(told),
             Message::SuspendAsked => {
                 self.refuse_to_suspend();
                 Ok(())
@@ -434,6 +449,7 @@ impl Driver {
             match recorded {
                 Ok(recorded) => {
                     self.pending.drain(..count);
+                    self.notifier.take(&recorded);
                     self.untold.extend(recorded);
                 }
                 // Hundreds of signatures do not fit one write; a few entries always do.
@@ -471,6 +487,7 @@ impl Driver {
                 let drafts = drafts(&self.run.id, &self.pending[..from]);
                 let recorded = if closing { self.log.append_closing(&drafts)? } else { self.log.append(&drafts)? };
                 self.pending.drain(..from);
+                self.notifier.take(&recorded);
                 self.untold.extend(recorded);
             }
         }
@@ -483,6 +500,7 @@ impl Driver {
             Effect::Kill(ending) => self.end_step(ending, None),
             Effect::Terminate(ending) => self.end_step(ending, Some(GRACE)),
             Effect::Withdraw => {
+                self.held_back = None;
                 self.looker.withdraw();
                 if let Some(question) = self.question.take() {
                     question.withdraw();
@@ -523,7 +541,69 @@ impl Driver {
         }
     }
 
+    /// Something was told to others, or could not be.
+    fn told(&mut self, told: Told) -> Result<(), LogError> {
+        // The entry about a failure stands behind what happened before it.
+        self.sync()?;
+        if let Some(words) = self.notifier.settle(told, &mut self.log)? {
+            self.tell();
+            self.display.say(&format!("interlock: warning: {words}"));
+        }
+        if !self.notifier.waits()
+            && let Some(effect) = self.held_back.take()
+        {
+            return self.perform(effect);
+        }
+        Ok(())
+    }
+
+    /// Whether a step may be prepared: everything that has to be told before was told. Going back waits for nobody.
+    fn may_prepare(&mut self, effect: &Effect) -> Result<bool, LogError> {
+        if self.way() == Way::Back || !self.notifier.requires() {
+            return Ok(true);
+        }
+        self.sync()?;
+        if self.notifier.waits() {
+            self.held_back = Some(effect.clone());
+            return Ok(false);
+        }
+        if let Some(why) = self.notifier.missing() {
+            self.handle(Input::NotTold(why))?;
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// The run is over; what is not told yet is waited for, but not for ever.
+    fn end_telling(&mut self) -> Result<(), LogError> {
+        let deadline = Instant::now() + 2 * self.notifier.longest() + GATHER;
+        while self.notifier.open() > 0 {
+            match self.inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Message::Told(told)) => self.told(told)?,
+                Ok(
+                    Message::Input(_)
+                    | Message::Looked(..)
+                    | Message::Ended(_)
+                    | Message::Output(_)
+                    | Message::Answer(..)
+                    | Message::SuspendAsked,
+                ) => {}
+                Err(_) => {
+                    let open = self.notifier.open();
+                    self.display.say(&format!("interlock: warning: {open} entries were not told to others in time"));
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn perform(&mut self, effect: Effect) -> Result<(), LogError> {
+        if let Effect::Prepare { .. } = effect
+            && !self.may_prepare(&effect)?
+        {
+            return Ok(());
+        }
         match effect {
             Effect::Prepare { step, requires, hold, observe, ensures } => {
                 self.guard.observe(&observe);
@@ -762,6 +842,7 @@ impl Driver {
                         | Message::Looked(..)
                         | Message::Output(_)
                         | Message::Answer(..)
+                        | Message::Told(_)
                         | Message::SuspendAsked,
                     ) => {}
                 }

@@ -352,7 +352,11 @@ impl<F: FnMut(&RunId, &str, &Event) -> Result<(), Objection>> Verifier<F> {
     fn event(&mut self, line: u64, seq: u64, run: Option<RunId>, time: &str, event: Event) {
         let of_the_log = matches!(
             event,
-            Event::LogCreated { .. } | Event::LogRepaired { .. } | Event::LockRemoved { .. } | Event::LockKept { .. }
+            Event::LogCreated { .. }
+                | Event::LogRepaired { .. }
+                | Event::LockRemoved { .. }
+                | Event::LockKept { .. }
+                | Event::NotifyFailed { .. }
         );
         if (seq == 1) != matches!(event, Event::LogCreated { .. }) {
             let text = "a log begins with `log_created`, and has it nowhere else".to_owned();

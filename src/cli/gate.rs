@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 
 use chrono::Utc;
 
-use crate::audit::{Draft, Home, Log};
+use crate::audit::{Draft, Home, Log, Recorded};
 use crate::cli::approvals::{Offered, Signable, Tally, command, keygen, offered, tally};
 use crate::cli::failure::{Failure, say};
 use crate::cli::in_force::InForce;
 use crate::cli::needed::{Emergency, Needed, left_out, permission};
 use crate::cli::{Global, bound};
+use crate::consent::policy::NotifyRule;
 use crate::consent::question::{Operator, Requirement};
 use crate::consent::signature::Namespace;
+use crate::driver::notify;
 use crate::history::approval::{Approval, PolicyInForce};
 use crate::history::clip::clip;
 use crate::history::deviation::Override;
@@ -34,6 +36,8 @@ pub struct Attempt<'a> {
     pub plan: Digest,
     /// The policies in force.
     pub policies: Vec<PolicyInForce>,
+    /// Which commands are told of which entries.
+    pub notify: Vec<NotifyRule>,
 }
 
 impl Attempt<'_> {
@@ -48,8 +52,9 @@ impl Attempt<'_> {
             policies: self.policies.clone(),
         };
         match self.log.append(&[Draft { run: Some(&self.id), event: &event }]) {
-            Ok(_) => {
+            Ok(recorded) => {
                 say(&format!("interlock: refused, nothing was started: {reason}"));
+                tell_now(&self.notify, self.log, &recorded);
                 Failure::Said(cause.exit_code())
             }
             Err(error) => Failure::Internal(error.to_string()),
@@ -59,6 +64,13 @@ impl Attempt<'_> {
     /// Refuses what is not allowed.
     pub fn not_allowed(&mut self, reason: &str) -> Failure {
         self.refuse(Cause::NotAllowed, reason)
+    }
+}
+
+/// Tells the commands that the policies name of what was recorded, where nothing is begun after it.
+pub fn tell_now(rules: &[NotifyRule], log: &mut Log, recorded: &[Recorded]) {
+    for words in notify::tell_now(rules, log, recorded) {
+        say(&format!("interlock: warning: {words}"));
     }
 }
 
@@ -152,8 +164,11 @@ pub fn not_taken_up(home: &Home, who: &Who, in_force: &InForce, run: &RunId, com
         reason: clip(&reason.replace("\n  ", "; "), 8192),
         policies: in_force.recorded(),
     };
-    let recorded = Log::open(home, who.clone())
-        .and_then(|mut log| log.append(&[Draft { run: Some(run), event: &event }]).map(|_| ()));
+    let recorded = Log::open(home, who.clone()).and_then(|mut log| {
+        let recorded = log.append(&[Draft { run: Some(run), event: &event }])?;
+        tell_now(&in_force.notify(), &mut log, &recorded);
+        Ok(())
+    });
     say(&format!("interlock: refused: {reason}"));
     // Nothing is begun either way; another user's log is not ours to write.
     if let Err(error) = recorded {

@@ -16,7 +16,7 @@ use crate::cli::keep::keep;
 use crate::consent::calendar::WindowState;
 use crate::consent::door::Trust;
 use crate::consent::operator::{Acting, NotAnOperator};
-use crate::consent::policy::{Limits, MACHINE, Policy, Subject};
+use crate::consent::policy::{Limits, MACHINE, NotifyRule, Policy, Subject};
 use crate::consent::question::{Operator, Policies, Requirement};
 use crate::history::approval::PolicyInForce;
 use crate::history::entry::Who;
@@ -116,6 +116,11 @@ impl InForce {
             operator: policy.operator(&self.acting).ok(),
         };
         self.policies.iter().map(recorded).collect()
+    }
+
+    /// Which commands are told of which entries.
+    pub fn notify(&self) -> Vec<NotifyRule> {
+        self.policies.iter().flat_map(|policy| policy.notify.clone()).collect()
     }
 
     /// As it stands in a plan.

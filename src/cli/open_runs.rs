@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::audit::{Draft, Home, Log};
 use crate::cli::deviations::left_over;
 use crate::cli::failure::{Failure, say};
-use crate::cli::gate::{Calendar, Standing, may_go_on, not_taken_up};
+use crate::cli::gate::{Calendar, Standing, may_go_on, not_taken_up, tell_now};
 use crate::cli::glass::{BreakGlass, broken, record_and_tell};
 use crate::cli::in_force::InForce;
 use crate::cli::overrides::{Given, Permitted, Requests};
@@ -281,6 +281,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         approvals,
         home,
         programs: Arc::default(),
+        notify: in_force.notify(),
         beginning: Beginning::Again(Box::new(state), resumption),
     };
     let keep = || in_force.keep(&kept.0, &kept.1).and_then(|()| requests.keep(&kept.0, &kept.1));
@@ -364,12 +365,14 @@ impl Abandon {
         let event = Event::RunAbandoned { reason: clip(&self.reason, 8192), in_doubt: open.in_doubt().cloned() };
         events.push(event);
         // As many at a time as fit one write, however many have signed.
+        let mut recorded = Vec::new();
         for some in events.chunks(AT_ONCE) {
-            log.append(&some.iter().map(|event| Draft { run: Some(&open.run), event }).collect::<Vec<_>>())
-                .map_err(|error| Failure::Internal(error.to_string()))?;
+            let drafts: Vec<Draft<'_>> = some.iter().map(|event| Draft { run: Some(&open.run), event }).collect();
+            recorded.extend(log.append(&drafts).map_err(|error| Failure::Internal(error.to_string()))?);
         }
         free_moved(&open.locks, &open.run, &home);
         drop(alive);
+        tell_now(&in_force.notify(), &mut log, &recorded);
         say(&format!("interlock: abandoned run {0}; review it with: interlock audit show {0}", open.run));
         Ok(ExitCode::SUCCESS)
     }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use crate::audit::{Draft, Home, Log};
 use crate::cli::approvals::{Signable, command, keygen, offered, tally};
 use crate::cli::failure::{Failure, say};
-use crate::cli::gate::full_command;
+use crate::cli::gate::{full_command, tell_now};
 use crate::cli::in_force::InForce;
 use crate::cli::keep::keep;
 use crate::cli::needed::{asks, permission};
@@ -490,7 +490,7 @@ impl Attempt<'_> {
             request,
             why: clip(&why.replace("\n  ", "; "), 4096),
         };
-        record(self.home, self.who, &self.open.run, &event)?;
+        record(self.in_force, self.home, self.who, &self.open.run, &event)?;
         say(&said);
         Ok(Failure::Said(Cause::NotAllowed.exit_code()))
     }
@@ -502,9 +502,11 @@ fn step_does(procedure: &Procedure, deviation: &Deviation) -> Option<String> {
     Some(clip(&action_in_words(&step.action), 8192))
 }
 
-fn record(home: &Home, who: &Who, run: &RunId, event: &Event) -> Result<(), Failure> {
+fn record(in_force: &InForce, home: &Home, who: &Who, run: &RunId, event: &Event) -> Result<(), Failure> {
     let mut log = Log::open(home, who.clone()).map_err(|error| Failure::Internal(error.to_string()))?;
-    log.append(&[Draft { run: Some(run), event }]).map_err(|error| Failure::Internal(error.to_string()))?;
+    let recorded =
+        log.append(&[Draft { run: Some(run), event }]).map_err(|error| Failure::Internal(error.to_string()))?;
+    tell_now(&in_force.notify(), &mut log, &recorded);
     Ok(())
 }
 

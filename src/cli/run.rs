@@ -119,6 +119,7 @@ impl Run {
             runbook: runbook.clone(),
             plan: Digest::of(bytes.as_bytes()),
             policies: in_force.recorded(),
+            notify: in_force.notify(),
         };
         if let Some(reason) = self.attempt_to_skip() {
             return Err(attempt.not_allowed(&reason));
@@ -133,7 +134,7 @@ impl Run {
             // Hours may have passed: it is as if the plan had been given just now, under the policies of now.
             programs = Programs::default();
             in_force = InForce::open(global, &who)?;
-            attempt.policies = in_force.recorded();
+            (attempt.policies, attempt.notify) = (in_force.recorded(), in_force.notify());
             asked = ask(&in_force, &home, &procedure, self.glass.emergency())?;
             asked.map_err(|reason| attempt.not_allowed(&reason))?
         } else {
@@ -156,7 +157,7 @@ impl Run {
         let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
         // A person may have taken an hour to answer, so what depends on the time, and on files that others keep, is judged again.
         let in_force = InForce::open(global, &who)?;
-        attempt.policies = in_force.recorded();
+        (attempt.policies, attempt.notify) = (in_force.recorded(), in_force.notify());
         let needed = ask(&in_force, &home, &procedure, self.glass.emergency())?;
         let needed = needed.map_err(|reason| attempt.not_allowed(&reason))?;
         let place = Place { global, home: &home, who: &who, in_force: &in_force };
@@ -211,6 +212,7 @@ impl Run {
             approvals,
             home: home.clone(),
             programs: Arc::new(programs),
+            notify: in_force.notify(),
             beginning: Beginning::New(Box::new(state)),
         };
         let code = carry(global, run, log, secrets, locks, plan_is_kept);

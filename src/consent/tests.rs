@@ -3,6 +3,7 @@ mod keys;
 mod lists;
 mod mistakes;
 mod mutated;
+mod notify;
 mod page;
 mod policies;
 mod questions;

@@ -139,6 +139,7 @@ impl Display {
             | Event::LogRepaired { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
+            | Event::NotifyFailed { .. }
             | Event::RunRefused { .. }
             | Event::WatchesArmed { .. }
             | Event::Answered { .. }

@@ -140,6 +140,7 @@ impl State {
             | Event::LogRepaired { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
+            | Event::NotifyFailed { .. }
             | Event::RunRefused { .. }
             | Event::RunOpened { .. }
             | Event::ApprovalAccepted(_)
@@ -185,6 +186,7 @@ impl State {
             | Event::LogRepaired { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
+            | Event::NotifyFailed { .. }
             | Event::RunRefused { .. }
             | Event::RunOpened { .. }
             | Event::ApprovalAccepted(_)

@@ -160,6 +160,7 @@ impl State {
             | Event::LogRepaired { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
+            | Event::NotifyFailed { .. }
             | Event::RunRefused { .. }
             | Event::GlassBroken(_)
             | Event::GlassTold { .. }

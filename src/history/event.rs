@@ -275,6 +275,22 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         policies: Vec<PolicyInForce>,
     },
+    /// A command that the policy names was to be told of an entry, and was not. Of no run: it may be over by then.
+    NotifyFailed {
+        /// The run that the entry is of.
+        of_run: RunId,
+        /// The entry's number.
+        of_entry: u64,
+        /// What it says happened.
+        of_event: String,
+        /// The command.
+        command: Vec<String>,
+        /// Why, in words.
+        why: String,
+        /// Whether the run does not go on without it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        required: bool,
+    },
     /// A run was refused before anything was started.
     RunRefused {
         /// The runbook's name.

@@ -8,5 +8,6 @@ pub mod deviation;
 pub mod entry;
 pub mod event;
 pub mod glass;
+pub mod kind;
 pub mod overrides;
 pub mod state;

@@ -210,7 +210,8 @@ impl State {
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
             | Event::LockRemoved { .. }
-            | Event::LockKept { .. } => refuse("an entry about the log inside a run"),
+            | Event::LockKept { .. }
+            | Event::NotifyFailed { .. } => refuse("an entry about the log inside a run"),
             Event::RunOpened { plan, steps, .. } => self.open(plan, *steps),
             Event::RunRefused { cause, .. } => self.refuse_run(*cause),
             Event::ApprovalAccepted(approval) => self.accept_approval(approval),

@@ -65,6 +65,8 @@ pub enum Input {
     Broke(Break),
     /// A signal asked the program to stop.
     Signal(StopSignal),
+    /// What the policy requires to be told before another step begins could not be told: why, in words.
+    NotTold(String),
 }
 
 /// What is known when a run opens.

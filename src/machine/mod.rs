@@ -70,6 +70,7 @@ pub fn decide(
         Input::TimeIsUp => machine.time_is_up(),
         Input::Broke(broke) => machine.broke(broke),
         Input::Signal(signal) => machine.signal(signal),
+        Input::NotTold(why) => machine.not_told(&why),
     }
 }
 

@@ -57,6 +57,17 @@ impl Machine<'_> {
         decision
     }
 
+    /// Others had to be told, and were not, so nothing more begins. Nothing runs: the driver asks before each step.
+    pub(super) fn not_told(&self, why: &str) -> Decision {
+        let (Phase::Ready { .. } | Phase::Failed { .. }, Some(at)) = (self.state.phase, self.state.current()) else {
+            return Decision::default();
+        };
+        let reason =
+            format!("the policy requires that others are told, before step `{}`: {why}", self.procedure.steps()[at].id);
+        let halted = self.halt_event(Cause::NotAllowed, reason, Some(at), Vec::new());
+        Decision { events: vec![halted], effects: vec![Effect::Withdraw, Effect::Finish] }
+    }
+
     /// The person who interrupted the running step said what they want. Silence is not a word to go on: the step may finish, and
     /// nothing more starts.
     pub(super) fn stop_answered(&self, words: &str, by: AnsweredBy) -> Decision {

@@ -575,6 +575,7 @@ proptest! {
                 _ if run.finished > 0 => run.die_and_resume(purpose, some_steps(&run.procedure, choice))?,
                 0 => run.breaks(&fact(FACTS[usize::from(choice) % 4]))?,
                 1 if choice % 8 == 0 => run.feed(Input::Signal(StopSignal::Now("SIGTERM")))?,
+                1 if choice % 16 == 12 => run.feed(Input::NotTold("nobody is there".to_owned()))?,
                 1 if choice % 4 >= 2 => run.feed(Input::Signal(StopSignal::Keyboard("SIGINT")))?,
                 1 if choice % 4 == 1 => run.feed(Input::Signal(StopSignal::AfterStep("SIGHUP")))?,
                 2 => run.feed(Input::TimeIsUp)?,

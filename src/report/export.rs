@@ -234,7 +234,9 @@ fn weight(event: &Event) -> (Severity, Outcome) {
         Event::RunCompleted { .. } => (Severity::Informational, Outcome::Success),
         Event::RunUndone { .. } => (Severity::Low, Outcome::Success),
         Event::Declined { .. } | Event::RunRefused { .. } => (Severity::Low, Outcome::Failure),
-        Event::TakeUpRefused { .. }
+        Event::NotifyFailed { required: true, .. } => (Severity::High, Outcome::Failure),
+        Event::NotifyFailed { .. }
+        | Event::TakeUpRefused { .. }
         | Event::OverrideRefused { .. }
         | Event::LockKept { .. }
         | Event::StepFailed { .. } => (Severity::Medium, Outcome::Failure),

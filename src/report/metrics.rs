@@ -23,11 +23,13 @@ pub struct Tally {
     breaks: BTreeMap<String, u64>,
     failures: BTreeMap<String, u64>,
     deviations: BTreeMap<&'static str, u64>,
+    glass: u64,
     refused: BTreeMap<&'static str, u64>,
+    /// Runs that are not over, or are to be reviewed.
     open: BTreeMap<RunId, Open>,
 }
 
-/// A run that is not over.
+/// A run that is not over, or is to be reviewed.
 #[derive(Debug, Default)]
 struct Open {
     runbook: String,
@@ -77,6 +79,7 @@ impl Tally {
         let Some(run) = &entry.run else { return Ok(()) };
         let open = self.open.entry(run.clone()).or_insert_with(|| Open { began: time, ..Open::default() });
         let used = open.state.overrides.used.len();
+        let was_over = verdict(&open.state).is_some();
         open.state.apply(&entry.event).map_err(|illegal| format!("run {run}: {illegal}"))?;
         open.last = time;
         for deviation in open.state.overrides.used.get(used..).unwrap_or_default() {
@@ -88,6 +91,10 @@ impl Tally {
                 open.locks.clone_from(locks);
             }
             Event::RunRefused { runbook, .. } => open.runbook.clone_from(runbook),
+            Event::GlassBroken(glass) => {
+                open.runbook.clone_from(&glass.runbook);
+                self.glass += 1;
+            }
             Event::RunHalted { cause, .. } => {
                 *self.halts.entry((open.runbook.clone(), cause_name(*cause))).or_default() += 1;
             }
@@ -96,16 +103,24 @@ impl Tally {
             _ => {}
         }
         if let Some(verdict) = verdict(&open.state) {
-            let ended = self.ended.entry((open.runbook.clone(), verdict)).or_default();
-            *ended = (ended.0 + 1, time);
-            self.open.remove(run);
+            if !was_over {
+                let ended = self.ended.entry((open.runbook.clone(), verdict)).or_default();
+                *ended = (ended.0 + 1, time);
+            }
+            if open.state.to_review.is_empty() {
+                self.open.remove(run);
+            }
         }
         Ok(())
     }
 
     /// The runs that are not over.
     pub fn open(&self) -> impl Iterator<Item = (&RunId, &State)> {
-        self.open.iter().map(|(run, open)| (run, &open.state))
+        self.not_over().map(|(run, open)| (run, &open.state))
+    }
+
+    fn not_over(&self) -> impl Iterator<Item = (&RunId, &Open)> {
+        self.open.iter().filter(|(_, open)| verdict(&open.state).is_none() && open.state.phase != Phase::New)
     }
 
     /// All of it as text.
@@ -181,6 +196,8 @@ impl Tally {
         for (kind, count) in &self.deviations {
             page.sample(&[("kind", kind)], count);
         }
+        page.family("interlock_glass_broken_total", "counter", "How often the glass was broken in an emergency.");
+        page.sample(&[], self.glass);
         page.family("interlock_refused_attempts_total", "counter", "What somebody wanted and was refused.");
         for (what, count) in &self.refused {
             page.sample(&[("what", what)], count);
@@ -191,10 +208,10 @@ impl Tally {
         let standing = |run: &RunId| seen.standing.get(run).copied().unwrap_or("unknown");
         page.family("interlock_open_runs", "gauge", "Runs that are not over.");
         for state in ["running", "halted", "died"] {
-            page.sample(&[("state", state)], self.open.keys().filter(|run| standing(run) == state).count());
+            page.sample(&[("state", state)], self.not_over().filter(|(run, _)| standing(run) == state).count());
         }
         page.family("interlock_open_run_start_timestamp_seconds", "gauge", "When a run began that is not over.");
-        for (run, open) in &self.open {
+        for (run, open) in self.not_over() {
             page.sample(&[("run", run.as_str()), ("runbook", &open.runbook), ("state", standing(run))], open.began);
         }
         page.family(
@@ -202,14 +219,22 @@ impl Tally {
             "gauge",
             "When something was last recorded of it.",
         );
-        for (run, open) in &self.open {
+        for (run, open) in self.not_over() {
             page.sample(&[("run", run.as_str()), ("runbook", &open.runbook), ("state", standing(run))], open.last);
         }
         page.family("interlock_lock_held", "gauge", "1 for each lock that a run of this home holds.");
-        for (run, open) in &self.open {
+        for (run, open) in self.not_over() {
             for lock in &open.locks {
                 page.sample(&[("lock", lock), ("run", run.as_str()), ("runbook", &open.runbook)], 1);
             }
+        }
+        page.family(
+            "interlock_run_to_review",
+            "gauge",
+            "1 for each run for which the glass was broken and that nobody has reviewed.",
+        );
+        for (run, open) in self.open.iter().filter(|(_, open)| !open.state.to_review.is_empty()) {
+            page.sample(&[("run", run.as_str()), ("runbook", &open.runbook)], 1);
         }
     }
 }

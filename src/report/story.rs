@@ -78,6 +78,15 @@ impl Teller {
                 let claim = claimed_by.as_ref().map(|by| format!("      {}", claimant(Some(by))));
                 std::iter::once(first).chain(claim).collect()
             }
+            Event::NotifyFailed { of_run, of_entry, of_event, command, why, required } => {
+                let required = if *required { ", which the policy requires" } else { "" };
+                vec![format!(
+                    "! {} was not told of entry {of_entry} ({} of run {of_run}){required}: {}",
+                    escape_line(&command.join(" ")),
+                    escape_line(of_event),
+                    escape_line(why)
+                )]
+            }
             Event::RunRefused { cause, reason, seen, .. } => {
                 let mut lines = vec![format!("refused ({}): {}", cause_in_words(*cause), escape_line(reason))];
                 lines.extend(seen.iter().map(sight_line));

@@ -33,6 +33,7 @@ mod signed_overrides;
 mod signing;
 mod support;
 mod take_over;
+mod telling;
 mod terminal;
 mod tidy;
 mod unlock;

@@ -124,7 +124,9 @@ fn p08_an_approval_whose_plan_or_keys_are_not_kept_as_they_were_is_a_failure() {
         let ran = site.scratch.interlock(&["audit", "verify"]);
         assert_eq!(ran.code, 11);
         assert!(ran.stdout.contains("cannot be read: No such file"), "{}", ran.stdout);
-        assert!(ran.stdout.contains("2 signatures over plans, requests and reviews, of which 0 can be shown to be good"));
+        assert!(
+            ran.stdout.contains("2 signatures over plans, requests and reviews, of which 0 can be shown to be good")
+        );
         std::fs::write(&path, bytes).unwrap();
     }
     site.verifies();

@@ -93,6 +93,14 @@ fn all() -> Vec<Event> {
             why: text(),
             policies: policies.clone(),
         },
+        Event::NotifyFailed {
+            of_run: "019a0f6c-1d2e-7abc-8def-0123456789ab".parse().unwrap(),
+            of_entry: 7,
+            of_event: text(),
+            command: vec![text()],
+            why: text(),
+            required: true,
+        },
         Event::RunRefused {
             runbook: text(),
             plan: digest(),
@@ -257,10 +265,11 @@ fn kind(event: &Event) -> usize {
         Event::LockKept { .. } => 34,
         Event::GlassBroken(_) => 35,
         Event::GlassTold { .. } => 36,
+        Event::NotifyFailed { .. } => 37,
     }
 }
 
-const KINDS: usize = 37;
+const KINDS: usize = 38;
 
 #[test]
 fn there_is_a_sample_of_each_event() {
@@ -278,7 +287,11 @@ fn every_event_is_read_back_as_it_was_written_and_has_an_object_for_data() {
     for event in all() {
         let of_the_log = matches!(
             event,
-            Event::LogCreated { .. } | Event::LogRepaired { .. } | Event::LockRemoved { .. } | Event::LockKept { .. }
+            Event::LogCreated { .. }
+                | Event::LogRepaired { .. }
+                | Event::LockRemoved { .. }
+                | Event::LockKept { .. }
+                | Event::NotifyFailed { .. }
         );
         let draft = Draft { run: (!of_the_log).then_some(&run), event: &event };
         let line = log.append(&[draft]).unwrap().remove(0).line;

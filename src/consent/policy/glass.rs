@@ -82,7 +82,8 @@ fn rule(
     Some(GlassRule { subject, who: who?, tell: tell?, by: by?, review_within: review_within?, line })
 }
 
-fn command(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<String>> {
+/// A command of the policy: its program is named by its absolute path.
+pub(super) fn command(reader: &mut Reader<'_>, node: &Node<'_>) -> Option<Vec<String>> {
     let items = reader.list(node, "a command as a list, such as `[/usr/local/bin/page, on-call]`")?;
     let Some((program, arguments)) = items.split_first() else {
         reader.wrong_value(node.span, "the command is empty", "write `[program, argument, …]`");

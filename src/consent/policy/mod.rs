@@ -2,6 +2,7 @@
 
 mod calendar_text;
 mod glass;
+mod notify;
 mod open;
 mod read;
 mod rules;
@@ -10,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 pub use self::glass::GlassRule;
+pub use self::notify::{Duty, NotifyRule};
 use super::calendar::{Freeze, WindowRule};
 use super::pattern;
 use super::revoked::Revoked;
@@ -65,6 +67,8 @@ pub struct Policy {
     pub limits: Limits,
     /// What goes for a runbook that does not say.
     pub defaults: Limits,
+    /// Which commands are told of which entries.
+    pub notify: Vec<NotifyRule>,
 }
 
 /// Which runs a rule is about. Everything that is said must fit; a rule that says nothing is about every run.

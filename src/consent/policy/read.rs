@@ -41,8 +41,9 @@ const POLICY: Keys = Keys {
         "break_glass",
         "limits",
         "defaults",
+        "notify",
     ],
-    later: &["checkpoints", "notify", "redact"],
+    later: &["checkpoints", "redact"],
 };
 
 const PERSON: Keys = Keys { of: "a person", known: &["users"], later: &[] };
@@ -118,6 +119,7 @@ fn policy(
     contradictions(reader, fields, &forbidden, &rules.overrides);
     let (windows, freezes): (Vec<WindowRule>, Vec<Freeze>) = super::calendar_text::read(reader, fields);
     let (limits, defaults) = times(reader, fields);
+    let notify = super::notify::read(reader, fields);
     let people: BTreeSet<Person> = persons.keys().cloned().chain(members.values().flatten().cloned()).collect();
     if people.len() > MOST_PEOPLE {
         let message = format!("a policy names at most {MOST_PEOPLE} persons, and this one names {}", people.len());
@@ -151,6 +153,7 @@ fn policy(
         break_glass,
         limits,
         defaults,
+        notify,
     })
 }
 
