@@ -26,23 +26,49 @@ impl Existing {
     }
 }
 
-/// Writes a file for all to read, whole or not at all: beside its place, synced, and then put there.
+/// Who may read a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// All who can reach it: whoever signs it, or runs with it, must be able to read it.
+    All,
+    /// Nobody but its owner.
+    Owner,
+}
+
+impl Readers {
+    fn mode(self) -> u32 {
+        match self {
+            Self::All => 0o644,
+            Self::Owner => 0o600,
+        }
+    }
+}
+
+/// Writes a file for all to read, whole or not at all; see [`write_for`].
+///
+/// # Errors
+/// As [`write_for`].
+pub fn write(path: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> {
+    write_for(Readers::All, path, bytes, existing)
+}
+
+/// Writes a file, whole or not at all: beside its place, synced, and then put there.
 ///
 /// # Errors
 /// Of the system; [`io::ErrorKind::AlreadyExists`] if a file is there that stays. Nothing is left behind, and what was there is there.
-pub fn write(path: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> {
+pub fn write_for(readers: Readers, path: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> {
     // Not made of the file's own name, to which nothing may fit any more; and nobody else's.
     let unfinished = path.with_file_name(format!(".interlock-{}.new", Uuid::now_v7()));
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&unfinished)?;
-    fill(&file, bytes).and_then(|()| put(&unfinished, path, existing)).inspect_err(|_| {
+    let file = OpenOptions::new().write(true).create_new(true).mode(readers.mode()).open(&unfinished)?;
+    fill(&file, bytes, readers).and_then(|()| put(&unfinished, path, existing)).inspect_err(|_| {
         // What is left of it would only confuse.
         let _ = std::fs::remove_file(&unfinished);
     })
 }
 
-fn fill(mut file: &File, bytes: &[u8]) -> io::Result<()> {
-    // Whatever the umask is: whoever signs it, or runs with it, must be able to read it.
-    file.set_permissions(Permissions::from_mode(0o644))?;
+fn fill(mut file: &File, bytes: &[u8], readers: Readers) -> io::Result<()> {
+    // Whatever the umask is.
+    file.set_permissions(Permissions::from_mode(readers.mode()))?;
     file.write_all(bytes)?;
     file.sync_all()
 }

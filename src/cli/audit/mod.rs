@@ -5,6 +5,7 @@ mod export;
 mod list;
 mod metrics;
 mod play;
+mod report;
 mod show;
 mod signatures;
 mod verify;
@@ -25,10 +26,12 @@ pub(super) use export::ExportFormat;
 #[command(after_help = "Examples:
   interlock audit log --last 5
   interlock audit show 019a8f6e
+  interlock audit report 019a8f6e -o run.html
   interlock audit verify")]
 pub enum Audit {
     Log(list::List),
     Show(show::Show),
+    Report(report::Report),
     Verify(verify::Verify),
     Export(export::Export),
     Play(play::Play),
@@ -43,6 +46,7 @@ impl Audit {
         match self {
             Self::Log(list) => list.go(global, &home),
             Self::Show(show) => show.go(global, &home),
+            Self::Report(report) => report.go(global, &home),
             Self::Verify(verify) => verify.go(global, &home),
             Self::Export(export) => export.go(&home),
             Self::Play(play) => play.go(global, &home),
