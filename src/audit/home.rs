@@ -35,6 +35,12 @@ impl Home {
         self.path.join("runs")
     }
 
+    /// The folder of what concerns no run of this log: the requests by which locks were removed, with what their signatures were looked
+    /// at with.
+    pub fn unlocked(&self) -> PathBuf {
+        self.path.join("unlocked")
+    }
+
     /// The folder of one run: its plan and its transcripts.
     pub fn run(&self, run: &RunId) -> PathBuf {
         self.runs().join(run.as_str())

@@ -27,13 +27,13 @@ use crate::id::{Digest, RunId};
 /// Verifies the whole log of this home.
 ///
 /// `fold` is given each event of each run, in order, with the time of its entry, to be applied to that run's state, and says what is wrong
-/// with one. It is not called again for a run of which an event could not have happened.
+/// with one. It is not called again for a run of which an event could not have happened. Events of no run come to it with none.
 ///
 /// # Errors
 /// There is no log, or its folder cannot be listed. Everything else is a finding.
 pub fn verify(
     home: &Home,
-    fold: impl FnMut(&RunId, &str, &Event) -> Result<(), Objection>,
+    fold: impl FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>,
 ) -> Result<Report, ReadError> {
     verify_against(home, &Anchors::default(), fold)
 }
@@ -54,7 +54,7 @@ pub struct Anchors {
 pub fn verify_against(
     home: &Home,
     anchors: &Anchors,
-    fold: impl FnMut(&RunId, &str, &Event) -> Result<(), Objection>,
+    fold: impl FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>,
 ) -> Result<Report, ReadError> {
     let folder = home.audit();
     let all = list_names(&folder)?;
@@ -138,7 +138,7 @@ struct Verifier<F> {
     keys: Vec<PublicKey>,
 }
 
-impl<F: FnMut(&RunId, &str, &Event) -> Result<(), Objection>> Verifier<F> {
+impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F> {
     fn new(folder: PathBuf, fold: F) -> Self {
         Self {
             folder,
@@ -362,27 +362,29 @@ impl<F: FnMut(&RunId, &str, &Event) -> Result<(), Objection>> Verifier<F> {
             let text = "a log begins with `log_created`, and has it nowhere else".to_owned();
             self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), run.clone(), text);
         }
-        if of_the_log != run.is_none() {
+        // A signature is of a run, or of the removal of a lock, which is of none.
+        let of_either = matches!(event, Event::ApprovalAccepted(_));
+        if !of_either && of_the_log != run.is_none() {
             let text =
                 if of_the_log { "it is about the log, and names a run" } else { "it must name a run, and does not" };
             self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), run.clone(), text.to_owned());
         }
-        if let Some(run) = run {
-            if self.runs.insert(run.clone()) {
-                self.report.runs += 1;
-            }
-            if !self.broken_runs.contains(&run)
-                && let Err(objection) = (self.fold)(&run, time, &event)
-            {
-                let problem = match objection {
-                    Objection::NotBorneOut(problem) => problem,
-                    Objection::Illegal(problem) => {
-                        self.broken_runs.insert(run.clone());
-                        problem
-                    }
-                };
-                self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), Some(run), plain(&problem));
-            }
+        if let Some(run) = &run
+            && self.runs.insert(run.clone())
+        {
+            self.report.runs += 1;
+        }
+        if !run.as_ref().is_some_and(|run| self.broken_runs.contains(run))
+            && let Err(objection) = (self.fold)(run.as_ref(), time, &event)
+        {
+            let problem = match objection {
+                Objection::NotBorneOut(problem) => problem,
+                Objection::Illegal(problem) => {
+                    self.broken_runs.extend(run.clone());
+                    problem
+                }
+            };
+            self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), run, plain(&problem));
         }
         match event {
             Event::LogRepaired { kept_in, digest, .. } => self.repairs.push((kept_in, digest, seq)),

@@ -10,6 +10,7 @@ use crate::cli::approvals::{command, keygen};
 use crate::cli::failure::{Failure, put, say};
 use crate::cli::in_force::InForce;
 use crate::cli::needed::permission;
+use crate::cli::overrides::how_to_use;
 use crate::cli::whole::Existing;
 use crate::cli::{Format, Global, place, whole};
 use crate::consent::key::{Fingerprint, SigningKey};
@@ -23,7 +24,6 @@ use crate::consent::signers::Role;
 use crate::consent::sshsig;
 use crate::consent::wire::base64;
 use crate::diagnostic::escape::{escape_line, reveal_line};
-use crate::history::deviation::Deviation;
 use crate::history::event::Cause;
 use crate::id::{Digest, Person};
 use crate::plan::{Plan, Procedure};
@@ -350,10 +350,10 @@ impl Approve {
         }
         let document = self.document.display().to_string();
         let next = match Request::from_file(text) {
-            Ok(Request { deviation: Deviation::Abandon {}, run, .. }) => {
-                command(&["interlock", "abandon", run.as_str(), "--override", &document, "--reason", "WHY"])
+            Ok(request) => {
+                let how = how_to_use(&request, &document);
+                command(&std::iter::once("interlock").chain(how.iter().map(String::as_str)).collect::<Vec<_>>())
             }
-            Ok(request) => command(&["interlock", "resume", request.run.as_str(), "--override", &document]),
             Err(_) => command(&["interlock", "run", &document]),
         };
         say(&format!(

@@ -265,6 +265,11 @@ impl InForce {
 
     /// Keeps the policies and their files as they are beside the plan of a run, durably. Those that are there already stay.
     pub fn keep(&self, home: &Home, run: &RunId) -> Result<(), String> {
+        self.keep_in(&home.run(run))
+    }
+
+    /// The same in a place of its own.
+    pub fn keep_in(&self, place: &Path) -> Result<(), String> {
         let mut files: Vec<(String, &[u8])> = Vec::new();
         for policy in self.policies.iter() {
             let signers = &policy.signers;
@@ -274,7 +279,7 @@ impl InForce {
                 files.push((format!("{}.revoked", revoked.digest), &revoked.bytes));
             }
         }
-        keep(home, run, "policies", &files)
+        keep(place, "policies", &files)
     }
 }
 

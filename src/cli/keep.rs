@@ -1,29 +1,30 @@
-//! What is kept beside the plan of a run: files that signatures were looked at with, each under the digest of its bytes, durable before the
+//! What is kept beside the plan of a run, or beside the log where it is of no run: files that signatures were looked at with, each under the digest of its bytes, durable before the
 //! entry that names it.
 
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use crate::audit::Home;
-use crate::id::RunId;
-
-/// Keeps files in a folder of the run, each with its name. What is there already as it should be stays as it is.
+/// Keeps files in a folder of this place, each with its name. What is there already as it should be stays as it is.
 ///
 /// # Errors
 /// In words, with the place.
-pub fn keep(home: &Home, run: &RunId, folder: &str, files: &[(String, &[u8])]) -> Result<(), String> {
+pub fn keep(place: &Path, folder: &str, files: &[(String, &[u8])]) -> Result<(), String> {
     if files.is_empty() {
         return Ok(());
     }
-    let path = home.run(run).join(folder);
+    let path = place.join(folder);
     let keep = || -> io::Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
         for (name, bytes) in files {
             keep_one(&path, name, bytes)?;
         }
         std::fs::File::open(&path)?.sync_all()?;
-        std::fs::File::open(home.run(run))?.sync_all()
+        // The place itself may be new.
+        for above in [Some(place), place.parent()].into_iter().flatten() {
+            std::fs::File::open(above)?.sync_all()?;
+        }
+        Ok(())
     };
     keep().map_err(|error| format!("the {folder} cannot be kept in {}: {error}", path.display()))
 }

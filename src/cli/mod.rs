@@ -23,6 +23,7 @@ mod policy;
 mod rerun;
 mod review;
 mod run;
+mod stale_lock;
 mod status;
 mod unlock;
 mod waiting;

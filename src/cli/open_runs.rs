@@ -29,8 +29,8 @@ use crate::id::StepId;
 use crate::machine::{Choice, Pace, Purpose, Resumption, Settings};
 use crate::report::story::by_whom;
 
-/// How many entries are written at once when a run is given up: four of the longest fit one write.
-const AT_ONCE: usize = 4;
+/// How many entries are written at once when a run is given up, or a lock is removed: four of the longest fit one write.
+pub(super) const AT_ONCE: usize = 4;
 
 /// Goes on with a run that had halted or was killed, by the plan it was started with.
 ///

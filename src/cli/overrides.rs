@@ -1,6 +1,7 @@
 //! `interlock override`, and what `resume` and `abandon` take from it: permission to leave the procedure, asked for in a file, and used
-//! once.
+//! once. What is asked for a lock whose run is gone is in `stale_lock`.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -13,12 +14,13 @@ use crate::cli::gate::{full_command, tell_now};
 use crate::cli::in_force::InForce;
 use crate::cli::keep::keep;
 use crate::cli::needed::{asks, permission};
+use crate::cli::stale_lock::Wanted;
 use crate::cli::status::{OpenRun, find};
 use crate::cli::whole::Existing;
 use crate::cli::{Global, bound, place, plan};
 use crate::consent::question::Requirement;
 use crate::consent::recorded::{MOST_REASON, MOST_USER};
-use crate::consent::request::{Request, VERSION};
+use crate::consent::request::{Asks, Request, StaleClaim, VERSION};
 use crate::consent::signature::Namespace;
 use crate::diagnostic::escape::escape_line;
 use crate::history::approval::Approval;
@@ -39,21 +41,25 @@ use crate::terminal::prompt;
 /// The largest request, in bytes.
 const LARGEST: u64 = 256 << 10;
 
-/// Asks for permission to leave the procedure of a halted run, in a file.
+/// Asks for permission to leave the procedure of a halted run, or to remove the lock of one that is gone, in a file.
 ///
 /// Nothing is done by it. `interlock resume RUN --override FILE` uses it, once, for this run and this one step or fact, until it
 /// expires. What it permits is a deviation: it is recorded with its reason, and a run that completes with one ends with exit code 13.
+/// `interlock unlock LOCK --override FILE` uses one for a lock.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   interlock override 019a8f6e --skip announce --reason 'the channel is down, told by phone' -o request.yaml
   interlock override 019a8f6e --waive change='monit stopped' --reason 'monit is masked by hand' -o request.yaml
   interlock override 019a8f6e --accept change --reason 'finished by hand, checked with amy' -o request.yaml
   interlock resume 019a8f6e --override request.yaml
+  interlock override --stale-lock 'postgres /srv/pg' --reason 'its disk died; looked at with amy' -o request.yaml
 
-Exit codes: 0 the request was written, 2 wrong arguments, 4 nobody can permit it (`override: never`).")]
+Exit codes: 0 the request was written, 2 wrong arguments, 4 nobody can permit it (`override: never`), 5 the lock's run is going on or can be
+ended.")]
 pub struct Override {
-    /// The run's id, or the beginning of it
-    run: String,
+    /// The run's id, or the beginning of it; not with --stale-lock
+    #[arg(required_unless_present = "stale_lock", conflicts_with = "stale_lock")]
+    run: Option<String>,
     #[command(flatten)]
     what: What,
     /// Why
@@ -89,6 +95,9 @@ struct What {
     /// Give the run up as it stands
     #[arg(long)]
     abandon: bool,
+    /// Remove this lock, whose run is gone
+    #[arg(long, value_name = "LOCK")]
+    stale_lock: Option<String>,
 }
 
 pub(super) fn waiver(text: &str) -> Result<(StepId, Fact), String> {
@@ -126,10 +135,16 @@ impl Override {
         }
         let home = place::home(global)?;
         let who = place::who()?;
-        let (open, alive) = find(&home, &self.run)?;
+        let in_force = InForce::open(global, &who)?;
+        if let Some(lock) = &self.what.stale_lock {
+            let wanted = Wanted { lock, reason: &self.reason, home: &home, who: &who, in_force: &in_force };
+            let about = wanted.to_ask()?;
+            return self.write(global, &who, &in_force, about);
+        }
+        let run = self.run.as_deref().ok_or_else(|| Failure::Wrong("say which run (RUN)".to_owned()))?;
+        let (open, alive) = find(&home, run)?;
         let procedure = open.procedure(&home)?;
         let deviation = self.what.deviation(&open.state);
-        let in_force = InForce::open(global, &who)?;
         let attempt = Attempt { open: &open, procedure: &procedure, home: &home, who: &who, in_force: &in_force };
         if let Err(why) = is_possible(&procedure, &open.state, &deviation) {
             return Err(match rule_of(&procedure, &deviation) {
@@ -146,18 +161,35 @@ impl Override {
             return Err(attempt.refused(deviation, &self.reason, None, why)?);
         }
         drop(alive);
-        let made = bound::now();
-        let request = Request {
-            interlock_override: VERSION,
+        let about = About {
             run: open.run.clone(),
-            plan: open.plan_digest()?,
+            plan: Some(open.plan_digest()?),
             runbook: open.runbook.clone(),
             labels: procedure.plan.runbook.labels.clone(),
             step_does: step_does(&procedure, &deviation),
             asks: asks(&procedure, &deviation).map_err(Failure::Wrong)?,
             deviation,
+            claim: None,
+        };
+        self.write(global, &who, &in_force, about)
+    }
+
+    /// Writes the request, and says what is to be done with it.
+    fn write(&self, global: &Global, who: &Who, in_force: &InForce, about: About) -> Result<ExitCode, Failure> {
+        let About { run, plan, runbook, labels, deviation, claim, step_does, asks } = about;
+        let made = bound::now();
+        let request = Request {
+            interlock_override: VERSION,
+            run,
+            plan,
+            runbook,
+            labels,
+            deviation,
+            claim,
+            step_does,
+            asks,
             reason: clip(&self.reason, 4096),
-            asked_by: AskedBy { user: by_whom(&who), person: in_force.person() },
+            asked_by: AskedBy { user: by_whom(who), person: in_force.person() },
             host: who.host.clone(),
             machine: bound::machine_id()?,
             valid_until: bound::later(&made, self.valid_for)?,
@@ -174,18 +206,8 @@ impl Override {
             request.valid_until,
             Digest::of(text.as_bytes())
         ));
-        let next = match request.deviation {
-            Deviation::Abandon {} => {
-                full_command(global, &["abandon", request.run.as_str(), "--override", &file, "--reason", "WHY"])
-            }
-            Deviation::Skip { .. }
-            | Deviation::Waive { .. }
-            | Deviation::AcceptFailed { .. }
-            | Deviation::AcceptInDoubt { .. }
-            | Deviation::OutsideWindow {}
-            | Deviation::StaleLock { .. }
-            | Deviation::BreakGlass {} => full_command(global, &["resume", request.run.as_str(), "--override", &file]),
-        };
+        let how = how_to_use(&request, &file);
+        let next = full_command(global, &how.iter().map(String::as_str).collect::<Vec<_>>());
         if !in_force.is_empty() {
             say(&format!(
                 "interlock: have it signed by those whom the policy names: {}",
@@ -195,6 +217,42 @@ impl Override {
         say(&format!("interlock: use it with: {next}"));
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What a request is about.
+pub(super) struct About {
+    /// The run, or the one that claims the lock.
+    pub run: RunId,
+    /// Its plan; none for a lock.
+    pub plan: Option<Digest>,
+    /// Its runbook.
+    pub runbook: String,
+    /// The runbook's labels.
+    pub labels: BTreeMap<String, String>,
+    /// What is asked for.
+    pub deviation: Deviation,
+    /// What the lock's claim says.
+    pub claim: Option<StaleClaim>,
+    /// What the step would do.
+    pub step_does: Option<String>,
+    /// Whose signatures the runbook asks for.
+    pub asks: Option<Asks>,
+}
+
+/// The words, behind the program's name, of the command that uses a request.
+pub(super) fn how_to_use(request: &Request, file: &str) -> Vec<String> {
+    let run = request.run.as_str();
+    let words: &[&str] = match &request.deviation {
+        Deviation::StaleLock { lock } => &["unlock", lock, "--override", file, "--reason", "WHY"],
+        Deviation::Abandon {} => &["abandon", run, "--override", file, "--reason", "WHY"],
+        Deviation::Skip { .. }
+        | Deviation::Waive { .. }
+        | Deviation::AcceptFailed { .. }
+        | Deviation::AcceptInDoubt { .. }
+        | Deviation::OutsideWindow {}
+        | Deviation::BreakGlass {} => &["resume", run, "--override", file],
+    };
+    words.iter().map(|word| (*word).to_owned()).collect()
 }
 
 /// Permissions, as `resume` is given them.
@@ -218,11 +276,11 @@ struct Attempt<'a> {
 }
 
 /// The signatures that permit a deviation.
-struct Signed {
+pub(super) struct Signed {
     /// By whom.
-    persons: Vec<String>,
+    pub persons: Vec<String>,
     /// As they are recorded.
-    approvals: Vec<Approval>,
+    pub approvals: Vec<Approval>,
 }
 
 /// What was permitted, and the signatures by which it was.
@@ -249,7 +307,7 @@ impl Requests {
     pub fn keep(&self, home: &Home, run: &RunId) -> Result<(), String> {
         let files: Vec<(String, &[u8])> =
             self.0.iter().map(|(digest, text)| (format!("{digest}.request.yaml"), text.as_bytes())).collect();
-        keep(home, run, "requests", &files)
+        keep(&home.run(run), "requests", &files)
     }
 }
 
@@ -407,7 +465,7 @@ impl Attempt<'_> {
         let machine = bound::machine_id().map_err(|_| "the machine's id cannot be read".to_owned())?;
         let now = bound::now();
         let plan = self.open.plan_digest().map_err(|_| "the run has no plan".to_owned())?;
-        request.fits(&self.open.run, &plan, Here { host: &self.who.host, machine: &machine, now: &now })?;
+        request.fits(&self.open.run, Some(&plan), Here { host: &self.who.host, machine: &machine, now: &now })?;
         if self.open.state.overrides.requests.contains(digest) {
             return Err("this request was used already, and each is used once; ask again".to_owned());
         }
@@ -455,23 +513,7 @@ impl Attempt<'_> {
             Ok(needed) => needed,
             Err(why) => return Ok(Err(why)),
         };
-        let signable = Signable::request(text, request);
-        let tally =
-            tally(self.in_force, &keygen()?, &signable, &needed, &offered(Some(path), &[])?, chrono::Utc::now());
-        if !tally.is_met() {
-            let mut lines = vec!["signatures over the request are missing".to_owned()];
-            lines.extend(tally.in_words());
-            if tally.lacking.iter().any(|lacking| lacking.stale.is_some()) {
-                lines.push("ask again with `interlock override`, and have that signed".to_owned());
-            } else {
-                let file = path.display().to_string();
-                lines.push(format!("each of them signs with `{}`", command(&["interlock", "approve", &file])));
-            }
-            return Ok(Err(lines.join("\n  ")));
-        }
-        let persons = tally.signed().into_iter().map(ToString::to_string).collect();
-        let approvals = tally.approvals(self.in_force, &signable, &needed, &[]);
-        Ok(Ok(Signed { persons, approvals }))
+        signed(self.in_force, path, text, request, &needed)
     }
 
     /// Records that a deviation was refused, and says so.
@@ -496,6 +538,35 @@ impl Attempt<'_> {
     }
 }
 
+/// The persons who have signed a request, if they are those who are needed, with what is to be recorded of it.
+///
+/// # Errors
+/// Inside: who is missing, and what to do. Outside: signatures cannot be looked at.
+pub(super) fn signed(
+    in_force: &InForce,
+    path: &Path,
+    text: &str,
+    request: &Request,
+    needed: &[Requirement],
+) -> Result<Result<Signed, String>, Failure> {
+    let signable = Signable::request(text, request);
+    let tally = tally(in_force, &keygen()?, &signable, needed, &offered(Some(path), &[])?, chrono::Utc::now());
+    if !tally.is_met() {
+        let mut lines = vec!["signatures over the request are missing".to_owned()];
+        lines.extend(tally.in_words());
+        if tally.lacking.iter().any(|lacking| lacking.stale.is_some()) {
+            lines.push("ask again with `interlock override`, and have that signed".to_owned());
+        } else {
+            let file = path.display().to_string();
+            lines.push(format!("each of them signs with `{}`", command(&["interlock", "approve", &file])));
+        }
+        return Ok(Err(lines.join("\n  ")));
+    }
+    let persons = tally.signed().into_iter().map(ToString::to_string).collect();
+    let approvals = tally.approvals(in_force, &signable, needed, &[]);
+    Ok(Ok(Signed { persons, approvals }))
+}
+
 /// What the step would do that a deviation is about, for people.
 fn step_does(procedure: &Procedure, deviation: &Deviation) -> Option<String> {
     let step = deviation.step().and_then(|id| procedure.steps().iter().find(|step| step.id == *id))?;
@@ -510,7 +581,7 @@ fn record(in_force: &InForce, home: &Home, who: &Who, run: &RunId, event: &Event
     Ok(())
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
+pub(super) fn read(path: &Path) -> Result<String, Failure> {
     let wrong = |why: String| Failure::Wrong(format!("{}: {why}", path.display()));
     // Nothing that only looks like a file may hold up the run.
     let opened = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path);

@@ -153,7 +153,7 @@ fn take(global: &Global, home: &Home, of: &Reviewable, path: &Path) -> Result<Ex
         return Err(refused(&lines.join("\n  ")));
     }
     let name = format!("{}.review.yaml", Digest::of(text.as_bytes()));
-    keep(home, &of.run, "reviews", &[(name, text.as_bytes())]).map_err(Failure::Internal)?;
+    keep(&home.run(&of.run), "reviews", &[(name, text.as_bytes())]).map_err(Failure::Internal)?;
     in_force.keep(home, &of.run).map_err(Failure::Internal)?;
     let mut log = Log::open(home, who.clone()).map_err(|error| Failure::Internal(error.to_string()))?;
     let mut state = of.state.clone();

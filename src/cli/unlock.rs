@@ -1,27 +1,31 @@
 //! `interlock unlock`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::audit::{Draft, Log};
 use crate::cli::failure::{Failure, say};
 use crate::cli::in_force::InForce;
+use crate::cli::open_runs::AT_ONCE;
 use crate::cli::overrides::{Asked, OwnWord, own_word};
+use crate::cli::stale_lock::{PermittedBy, Stale, Wanted};
 use crate::cli::{Global, place};
-use crate::diagnostic::escape::escape_line;
-use crate::driver::claim::{Claim, RunOfClaim};
-use crate::driver::stale::{Found, look};
+use crate::consent::recorded::MOST_OF_CLAIM;
+use crate::driver::claim::Claim;
 use crate::history::clip::clip;
 use crate::history::deviation::Deviation;
-use crate::history::event::{Cause, Event};
+use crate::history::event::{AnsweredBy, Cause, Event};
 use crate::report::story::by_whom;
 
 /// Removes the lock of a run that is gone: its home was removed, or its log does not verify; or what is written in the lock is no claim.
 ///
 /// A lock whose run can be resumed, undone or abandoned is not removed: end that run. It is a deviation: it is recorded in your own audit
-/// log, with the claim as it stood and your reason, before the lock is removed; a refusal is recorded too.
+/// log, with the claim as it stood and your reason, before the lock is removed; a refusal is recorded too. Under a policy it is permitted by
+/// those whom its rules for `stale_lock` name: `interlock override --stale-lock NAME` asks for it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   interlock unlock 'postgres /srv/pg' --reason 'the home was on the disk that died; the cluster was looked at with amy'
+  interlock unlock 'postgres /srv/pg' --override request.yaml --reason 'looked at with amy'
 
 Exit codes: 0 it was removed, 2 nobody claims it, 4 not allowed, 5 its run is going on or can be ended, 6 a person must permit it.")]
 pub struct Unlock {
@@ -30,9 +34,20 @@ pub struct Unlock {
     /// Why
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// Permits it on your own word, where there is no terminal: the lock's name again
+    /// Use this request, once, which those whom the policy names have signed
+    #[arg(long = "override", value_name = "FILE")]
+    request: Option<PathBuf>,
+    /// Permits it on your own word, where there is no terminal and no policy: the lock's name again
     #[arg(long, value_name = "NAME")]
     self_approve: Vec<String>,
+}
+
+/// On whose word it is removed.
+enum Word {
+    /// The operator's alone.
+    Own(AnsweredBy),
+    /// That of those who signed.
+    Signed(PermittedBy),
 }
 
 impl Unlock {
@@ -44,91 +59,16 @@ impl Unlock {
         let home = place::home(global)?;
         let who = place::who()?;
         let in_force = InForce::open(global, &who)?;
-        let refused = |claim: Option<&Claim>, cause: Cause, why: &str| {
-            let event = Event::LockKept {
-                lock: clip(&self.name, 4096),
-                claimed_by: claim.map(Claim::recorded),
-                reason: clip(&self.reason, 4096),
-                cause,
-                why: clip(why, 8192),
-                policies: in_force.recorded(),
-            };
-            let recorded =
-                Log::open(&home, who.clone()).and_then(|mut log| log.append(&[Draft { run: None, event: &event }]));
-            say(&format!("interlock: refused: {why}"));
-            match recorded {
-                Ok(_) => Failure::Said(cause.exit_code()),
-                Err(error) => Failure::Internal(error.to_string()),
-            }
+        let wanted = Wanted { lock: &self.name, reason: &self.reason, home: &home, who: &who, in_force: &in_force };
+        let operator = wanted.operator()?;
+        let stale = wanted.stale()?;
+        let word = if in_force.is_empty() {
+            Word::Own(self.own_word(global, &wanted, &stale)?)
+        } else {
+            Word::Signed(wanted.permitted(&stale, &operator, self.request.as_deref())?)
         };
-        if let Err(why) = in_force.may_operate(&home)? {
-            return Err(refused(None, Cause::NotAllowed, &why));
-        }
-        let claimed = match look(&self.name).map_err(|error| Failure::Internal(error.to_string()))? {
-            Found::Free => return Err(Failure::Wrong(format!("nobody claims the lock `{}`", self.name))),
-            Found::Alive(why) => return Err(refused(None, Cause::Locked, &why)),
-            Found::Claimed(claimed) => claimed,
-        };
-        let claim = claimed.claim.as_ref();
-        let holder = claim.map_or_else(|| "nobody knows who".to_owned(), Claim::in_words);
-        let to_end = claim.map(Claim::how_to_end).unwrap_or_default();
-        let gone = match claimed.run() {
-            // The next run that wants the lock takes it.
-            RunOfClaim::Over(how) => {
-                return Err(Failure::Wrong(format!(
-                    "nobody holds the lock `{}`: {holder} did, and {how}; there is nothing to remove",
-                    self.name
-                )));
-            }
-            RunOfClaim::Gone(how) => how,
-            RunOfClaim::Open => {
-                let why = format!("{holder} holds the lock `{}`, and can be brought to its end: {to_end}", self.name);
-                return Err(refused(claim, Cause::Locked, &why));
-            }
-            RunOfClaim::Unknown(why) => {
-                let why = format!("it cannot be told whether {holder} is over: {why}; let root do it");
-                return Err(refused(claim, Cause::Locked, &why));
-            }
-        };
-        if !in_force.is_empty() {
-            let next = claim.map_or_else(
-                || "tell those who keep the policy".to_owned(),
-                |claim| {
-                    format!(
-                        "put {} back as it was, from a backup, and end its run there: {to_end}",
-                        escape_line(&claim.home.display().to_string())
-                    )
-                },
-            );
-            let why = format!(
-                "under a policy a lock is removed only with an override of the kind `stale_lock`, which this version cannot take yet; \
-                 {holder} holds it: {gone}; {next}"
-            );
-            return Err(refused(claim, Cause::NotAllowed, &why));
-        }
-        say(&format!("interlock: {holder} holds it: {gone}"));
-        let user = by_whom(&who);
-        let deviation = Deviation::StaleLock { lock: self.name.clone() };
-        let asked = Asked { deviation: &deviation, by: &user, reason: &self.reason };
-        let self_approved = own_word(global, &self.self_approve, asked).map_err(|word| match word {
-            OwnWord::Declined(why) => refused(claim, Cause::NotAllowed, &why),
-            OwnWord::NobodyThere(why) => refused(claim, Cause::PersonNeeded, &why),
-        })?;
-        let event = Event::LockRemoved {
-            lock: clip(&self.name, 4096),
-            claimed_by: claim.map(Claim::recorded),
-            gone: clip(&gone, 4096),
-            reason: clip(&self.reason, 4096),
-            self_approved,
-        };
-        let unusable = |error: String| {
-            Failure::Internal(format!(
-                "{error}; nothing was removed: the removal is recorded first, in a log of your own (--home)"
-            ))
-        };
-        let mut log = Log::open(&home, who.clone()).map_err(|error| unusable(error.to_string()))?;
-        log.append(&[Draft { run: None, event: &event }]).map_err(|error| unusable(error.to_string()))?;
-        claimed.remove().map_err(|error| {
+        record(&wanted, &stale, word)?;
+        stale.claimed.remove().map_err(|error| {
             Failure::Internal(format!(
                 "the lock `{}` could not be removed, though it is recorded so: {error}",
                 self.name
@@ -140,4 +80,57 @@ impl Unlock {
         ));
         Ok(ExitCode::SUCCESS)
     }
+
+    fn own_word(&self, global: &Global, wanted: &Wanted<'_>, stale: &Stale) -> Result<AnsweredBy, Failure> {
+        if self.request.is_some() {
+            return Err(Failure::Wrong(
+                "--override: no policy is in force, so nobody's signature is asked for; leave it out".to_owned(),
+            ));
+        }
+        say(&format!("interlock: {} holds it: {}", stale.holder(), stale.gone));
+        let user = by_whom(wanted.who);
+        let deviation = Deviation::StaleLock { lock: self.name.clone() };
+        let asked = Asked { deviation: &deviation, by: &user, reason: &self.reason };
+        let claim = stale.claimed.claim.as_ref();
+        own_word(global, &self.self_approve, asked).map_err(|word| match word {
+            OwnWord::Declined(why) => wanted.refused(claim, Cause::NotAllowed, &why),
+            OwnWord::NobodyThere(why) => wanted.refused(claim, Cause::PersonNeeded, &why),
+        })
+    }
+}
+
+/// Records the removal, with the signatures by which it is permitted, and what those are over before them.
+fn record(wanted: &Wanted<'_>, stale: &Stale, word: Word) -> Result<(), Failure> {
+    let unusable = |error: String| {
+        Failure::Internal(format!(
+            "{error}; nothing was removed: the removal is recorded first, in a log of your own (--home)"
+        ))
+    };
+    let mut log = Log::open(wanted.home, wanted.who.clone()).map_err(|error| unusable(error.to_string()))?;
+    let (mut events, mut request, mut self_approved, mut approved_by) = (Vec::new(), None, None, Vec::new());
+    match word {
+        Word::Own(by) => self_approved = Some(by),
+        Word::Signed(by) => {
+            by.keep(wanted).map_err(unusable)?;
+            request = Some(by.request);
+            approved_by = by.signed.persons;
+            events.extend(by.signed.approvals.into_iter().map(Event::ApprovalAccepted));
+        }
+    }
+    events.push(Event::LockRemoved {
+        lock: clip(wanted.lock, MOST_OF_CLAIM),
+        claimed_by: stale.claimed.claim.as_ref().map(Claim::recorded),
+        gone: clip(&stale.gone, 4096),
+        reason: clip(wanted.reason, 4096),
+        request,
+        self_approved,
+        approved_by,
+        policies: wanted.in_force.recorded(),
+    });
+    // As many at a time as fit one write, however many have signed; the removal after all of them.
+    for some in events.chunks(AT_ONCE) {
+        let drafts: Vec<Draft<'_>> = some.iter().map(|event| Draft { run: None, event }).collect();
+        log.append(&drafts).map_err(|error| unusable(error.to_string()))?;
+    }
+    Ok(())
 }

@@ -8,20 +8,23 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::key::SigningKey;
 use super::keygen::Keygen;
 use super::question::Counted;
-use super::request::Request;
+use super::request::{Request, StaleClaim};
 use super::revoked::Revoked;
 use super::signature::{self, Accepted, Namespace, Rejected, Roster, verify};
 use super::signers::Signers;
 use super::sshsig::{self, Presence};
 use crate::history::approval::{Approval, CertifiedBy, CountsUnder};
 use crate::history::clip::clip;
-use crate::history::deviation::Override;
+use crate::history::deviation::{Deviation, Override};
+use crate::history::event::ClaimedBy;
 use crate::id::{Digest, RunId};
 
 /// How long a reason is that is recorded of a request, in bytes; what is longer is cut.
 pub const MOST_REASON: usize = 4096;
 /// How long the name of a user is that is recorded of a request, in bytes.
 pub const MOST_USER: usize = 1024;
+/// How long each part of a claim, and the name of its lock, is recorded, in bytes.
+pub const MOST_OF_CLAIM: usize = 4096;
 /// The most that lies between the look at a signature or request and its entry: the run is set up then, and what was left of it is ended.
 pub const BETWEEN: TimeDelta = TimeDelta::minutes(2);
 
@@ -139,7 +142,7 @@ pub fn is_as_asked(
     if request.run != *run {
         return otherwise(&format!("is for run {}", request.run));
     }
-    if Some(&request.plan) != plan {
+    if plan.is_none() || request.plan.as_ref() != plan {
         return otherwise("is for another plan than the run's");
     }
     if request.deviation != given.deviation {
@@ -148,10 +151,51 @@ pub fn is_as_asked(
     if clip(&request.reason, MOST_REASON) != given.reason || clip(&request.asked_by.user, MOST_USER) != given.asked_by {
         return otherwise("gives another reason, or was made by another user");
     }
+    if !is_in_time(request, at) {
+        return otherwise(&format!("could be used from {} until {}", request.made, request.valid_until));
+    }
+    Ok(())
+}
+
+/// Whether the removal of a lock is recorded as the request has it that it names: of this lock, with the claim of this run, within the
+/// request's time.
+///
+/// # Errors
+/// What the request says otherwise.
+pub fn is_removed_as_asked(
+    request: &Request,
+    lock: &str,
+    claimed_by: Option<&ClaimedBy>,
+    at: DateTime<Utc>,
+) -> Result<(), String> {
+    let otherwise = |what: &str| Err(format!("its request, which is kept, {what}"));
+    let (Deviation::StaleLock { lock: asked }, Some(claim)) = (&request.deviation, &request.claim) else {
+        return otherwise(&format!("asks for something else: {}", request.deviation));
+    };
+    if clip(asked, MOST_OF_CLAIM) != lock {
+        return otherwise(&format!("asks for something else: {}", request.deviation));
+    }
+    if claimed_by != Some(&as_recorded(request, claim)) {
+        return otherwise(&format!("is for the claim of run {} and of nothing else", request.run));
+    }
+    if !is_in_time(request, at) {
+        return otherwise(&format!("could be used from {} until {}", request.made, request.valid_until));
+    }
+    Ok(())
+}
+
+/// The claim of a request, as an entry has it.
+fn as_recorded(request: &Request, claim: &StaleClaim) -> ClaimedBy {
+    ClaimedBy {
+        run: request.run.clone(),
+        home: clip(&claim.home, MOST_OF_CLAIM),
+        runbook: clip(&request.runbook, MOST_OF_CLAIM),
+        user: clip(&claim.user, MOST_OF_CLAIM),
+    }
+}
+
+fn is_in_time(request: &Request, at: DateTime<Utc>) -> bool {
     let [made, until] =
         [&request.made, &request.valid_until].map(|moment| DateTime::parse_from_rfc3339(moment.as_str()));
-    match (made, until) {
-        (Ok(made), Ok(until)) if made - BETWEEN <= at && at < until + BETWEEN => Ok(()),
-        (_, _) => otherwise(&format!("could be used from {} until {}", request.made, request.valid_until)),
-    }
+    matches!((made, until), (Ok(made), Ok(until)) if made - BETWEEN <= at && at < until + BETWEEN)
 }

@@ -1,5 +1,6 @@
 //! A request for permission to leave the procedure of one run: a file that people read and sign, as they do a plan. It names
-//! the run, its plan, the one deviation, why and until when; whoever changes a byte of it has another request.
+//! the run, its plan, the one deviation, why and until when; whoever changes a byte of it has another request. Where the run is gone and
+//! its lock is to be removed, what the lock's claim says stands in the place of the plan.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +10,7 @@ use serde_yaml::with::singleton_map_recursive;
 
 use super::policy::Need;
 use super::question::StepRule;
-use crate::history::deviation::Deviation;
+use crate::history::deviation::{Deviation, DeviationKind};
 use crate::id::{Digest, GroupName, Moment, Nonce, RunId};
 use crate::plan::{AskedBy, Here, PolicyMark};
 use crate::yaml::write::to_yaml;
@@ -23,10 +24,11 @@ pub const VERSION: u32 = 1;
 pub struct Request {
     /// The version of the format, [`VERSION`].
     pub interlock_override: u32,
-    /// The run that it is for.
+    /// The run that it is for; where a lock is to be removed, the one that claims it.
     pub run: RunId,
-    /// SHA-256 of that run's plan.
-    pub plan: Digest,
+    /// SHA-256 of that run's plan; none where a lock is to be removed, whose run is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Digest>,
     /// The name of its runbook, for people.
     pub runbook: String,
     /// The labels of its runbook, which rules of a policy look at.
@@ -34,6 +36,9 @@ pub struct Request {
     pub labels: BTreeMap<String, String>,
     /// What is asked for.
     pub deviation: Deviation,
+    /// What else the claim says that stands in the lock which is to be removed; none for every other deviation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<StaleClaim>,
     /// What the step would do, for people; none where it is about no step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step_does: Option<String>,
@@ -57,6 +62,21 @@ pub struct Request {
     /// The policies that it was made under.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub policies: Vec<PolicyMark>,
+}
+
+/// A claim whose run is gone, for those who sign that its lock is removed. The run and the runbook stand in the request itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaleClaim {
+    /// The home that the run's log was in.
+    pub home: String,
+    /// The log, by the UUID in its `log_created`; none in claims of before this was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
+    /// Who had started the run.
+    pub user: String,
+    /// How the run was found to be gone.
+    pub gone: String,
 }
 
 /// Whose signatures a runbook asks for, for a deviation of a step or of the run; written in words, `all of core` or `2 of core`.
@@ -148,7 +168,24 @@ impl Request {
         if request.interlock_override != VERSION {
             return Err(RequestError::Version(request.interlock_override));
         }
+        request.is_about_one_thing()?;
         Ok(request)
+    }
+
+    /// A request is for a run of a plan, or for a lock with its claim, and nobody is to read the one and sign the other.
+    fn is_about_one_thing(&self) -> Result<(), RequestError> {
+        let shape = |why: &str| Err(RequestError::Shape(why.to_owned()));
+        match (self.deviation.kind(), &self.plan, &self.claim) {
+            (DeviationKind::StaleLock, None, Some(_)) => {
+                match self.labels.is_empty() && self.step_does.is_none() && self.asks.is_none() {
+                    true => Ok(()),
+                    false => shape("it is to remove a lock, and says of its runbook what no claim says"),
+                }
+            }
+            (DeviationKind::StaleLock, ..) => shape("to remove a lock it must have a `claim`, and no `plan`"),
+            (_, Some(_), None) => Ok(()),
+            (kind, ..) => shape(&format!("for `{kind}` it must have a `plan`, and no `claim`")),
+        }
     }
 
     /// Whether a text is meant to be a request.
@@ -156,15 +193,18 @@ impl Request {
         text.lines().any(|line| line.starts_with("interlock_override:"))
     }
 
-    /// Whether it may be used here and now, for this run of this plan.
+    /// Whether it may be used here and now, for this run of this plan; without a plan, for the lock that this run claims.
     ///
     /// # Errors
     /// Why not, and what to do.
-    pub fn fits(&self, run: &RunId, plan: &Digest, here: Here<'_>) -> Result<(), String> {
+    pub fn fits(&self, run: &RunId, plan: Option<&Digest>, here: Here<'_>) -> Result<(), String> {
+        if plan.is_some() && self.claim.is_some() {
+            return Err("the request is to remove a lock, and is used by `interlock unlock`".to_owned());
+        }
         if self.run != *run {
             return Err(format!("the request is for run {}, and this is run {run}; ask for this one", self.run));
         }
-        if self.plan != *plan {
+        if self.plan.as_ref() != plan {
             return Err("the request is for another plan than the run's; ask again".to_owned());
         }
         if self.host != here.host || self.machine != here.machine {
@@ -191,7 +231,7 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
-    use super::{Asks, Need, Request, RequestError, VERSION};
+    use super::{Asks, Need, Request, RequestError, StaleClaim, VERSION};
     use crate::history::deviation::Deviation;
     use crate::id::{Digest, Moment, Nonce, RunId};
     use crate::plan::{AskedBy, Here};
@@ -208,10 +248,11 @@ mod tests {
         Request {
             interlock_override: VERSION,
             run: run('a'),
-            plan: Digest::of(b"plan"),
+            plan: Some(Digest::of(b"plan")),
             runbook: "change".to_owned(),
             labels: [("env".to_owned(), "production".to_owned())].into(),
             deviation: Deviation::Waive { step: "change".parse().unwrap(), fact: "monit stopped".parse().unwrap() },
+            claim: None,
             step_does: Some("change /srv/pg".to_owned()),
             asks: Some(Asks { need: Need::Number(2), of: "core".parse().unwrap() }),
             reason: "monit is watched by hand: \u{202e}no".to_owned(),
@@ -255,12 +296,74 @@ mod tests {
         }
     }
 
+    /// To remove a lock whose run is gone.
+    fn for_a_lock() -> Request {
+        Request {
+            plan: None,
+            labels: [].into(),
+            deviation: Deviation::StaleLock { lock: "postgres /srv/pg".to_owned() },
+            claim: Some(StaleClaim {
+                home: "/srv/home".to_owned(),
+                log: Some("01a20171-54e8-7180-9231-1d65dacb99e0".to_owned()),
+                user: "amy".to_owned(),
+                gone: "there is no audit log in /srv/home".to_owned(),
+            }),
+            step_does: None,
+            asks: None,
+            ..request()
+        }
+    }
+
+    #[test]
+    fn p05_a_request_to_remove_a_lock_says_whose_claim_it_is_and_has_one_form() {
+        let text = for_a_lock().to_yaml().unwrap();
+        assert!(
+            text.contains("deviation:\n  stale_lock:\n    lock: postgres /srv/pg\nclaim:\n  home: /srv/home\n"),
+            "{text}"
+        );
+        assert!(!text.contains("plan:"), "{text}");
+        assert_eq!(Request::from_file(&text).unwrap(), for_a_lock());
+        for at in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] ^= 1;
+            let Ok(changed) = String::from_utf8(bytes) else { continue };
+            if let Ok(read) = Request::from_file(&changed) {
+                assert_ne!(read, for_a_lock(), "byte {at} does not count");
+            }
+        }
+    }
+
+    #[test]
+    fn p05_a_request_is_for_a_run_of_a_plan_or_for_a_lock_with_its_claim_and_never_for_both() {
+        let lock = for_a_lock();
+        let mixed = [
+            Request { plan: request().plan, ..lock.clone() },
+            Request { claim: None, ..lock.clone() },
+            Request { labels: request().labels, ..lock.clone() },
+            Request { step_does: request().step_does, ..lock.clone() },
+            Request { asks: request().asks, ..lock.clone() },
+            Request { plan: None, ..request() },
+            Request { claim: lock.claim.clone(), ..request() },
+            Request { plan: None, claim: lock.claim.clone(), ..request() },
+        ];
+        for request in mixed {
+            let text = request.to_yaml().unwrap();
+            assert!(matches!(Request::from_file(&text).unwrap_err(), RequestError::Shape(_)), "{text}");
+        }
+        let now = moment("2026-11-22T04:30:00Z");
+        let here = Here { host: "db1", machine: "0f", now: &now };
+        lock.fits(&run('a'), None, here).unwrap();
+        assert!(lock.fits(&run('a'), Some(&Digest::of(b"plan")), here).unwrap_err().contains("interlock unlock"));
+        assert!(lock.fits(&run('b'), None, here).unwrap_err().contains("is for run"));
+        assert!(request().fits(&run('a'), None, here).unwrap_err().contains("another plan"));
+    }
+
     #[test]
     fn p05_a_request_is_for_one_run_of_one_plan_on_one_machine_until_it_expires() {
         let now = moment("2026-11-22T04:30:00Z");
         let here = Here { host: "db1", machine: "0f", now: &now };
-        let why = |run: &RunId, plan: &[u8], here| request().fits(run, &Digest::of(plan), here).unwrap_err();
-        request().fits(&run('a'), &Digest::of(b"plan"), here).unwrap();
+        let why = |run: &RunId, plan: &[u8], here| request().fits(run, Some(&Digest::of(plan)), here).unwrap_err();
+        request().fits(&run('a'), Some(&Digest::of(b"plan")), here).unwrap();
         assert!(why(&run('b'), b"plan", here).contains("is for run"));
         assert!(why(&run('a'), b"other", here).contains("another plan"));
         assert!(why(&run('a'), b"plan", Here { host: "db2", ..here }).contains("is for `db1`"));

@@ -255,8 +255,18 @@ pub enum Event {
         gone: String,
         /// Why, in the person's words.
         reason: String,
-        /// The operator permitted it alone: how.
-        self_approved: AnsweredBy,
+        /// SHA-256 of the bytes of the request by which it was permitted; none where no policy is in force.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        request: Option<Digest>,
+        /// Set where no policy asks for signatures and the operator permitted it alone: how.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        self_approved: Option<AnsweredBy>,
+        /// The persons who signed the request, each with an entry `approval_accepted` of no run.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        approved_by: Vec<String>,
+        /// The policies in force.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        policies: Vec<PolicyInForce>,
     },
     /// A person wanted to remove a lock, and was refused. Of no run.
     LockKept {
@@ -337,7 +347,8 @@ pub enum Event {
         /// The version of the program.
         program: String,
     },
-    /// A signature over the run's plan that counts. Right after `run_opened` or `run_resumed`.
+    /// A signature over the run's plan that counts, right after `run_opened` or `run_resumed`; or over a request for a deviation. Of no run
+    /// where that is to remove a lock.
     ApprovalAccepted(Approval),
     /// The run goes on without the approvals that a policy asks for, in an emergency. Others are told when this is on disk.
     GlassBroken(Glass),

@@ -11,3 +11,4 @@ pub mod glass;
 pub mod kind;
 pub mod overrides;
 pub mod state;
+pub mod unlocked;

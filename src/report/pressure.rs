@@ -292,7 +292,10 @@ impl Overview {
 
     /// The lock of a run that is gone was removed: a deviation of no run.
     fn take_lock(&mut self, entry: &Entry) {
-        let Event::LockRemoved { lock, reason, claimed_by, self_approved, .. } = &entry.event else { return };
+        let Event::LockRemoved { lock, reason, claimed_by, request, self_approved, approved_by, .. } = &entry.event
+        else {
+            return;
+        };
         let at = Clock::default().take(entry);
         if at.wall < self.period.since || at.wall >= self.period.until {
             return;
@@ -301,9 +304,9 @@ impl Overview {
             deviation: Deviation::StaleLock { lock: lock.clone() },
             reason: reason.clone(),
             asked_by: by_whom(&entry.who),
-            request: None,
-            self_approved: Some(*self_approved),
-            approved_by: Vec::new(),
+            request: request.clone(),
+            self_approved: *self_approved,
+            approved_by: approved_by.clone(),
         };
         let runbook = claimed_by.as_ref().map(|claim| claim.runbook.clone()).unwrap_or_default();
         self.note(DeviationMade { at, run: None, runbook, given, made: Made::Yes });

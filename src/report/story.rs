@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use crate::diagnostic::escape::escape_line;
 use crate::history::approval::{Approval, PolicyInForce};
-use crate::history::deviation::Override;
 use crate::history::entry::{Entry, Who};
 use crate::history::event::{
     AnsweredBy, Cause, ClaimedBy, DecidedBy, Ending, Event, Sight, StopDecision, Verdict, Way,
@@ -59,9 +58,10 @@ impl Teller {
                     Some(why) => format!("    ! `{tell}` WAS NOT TOLD ({command}): {}", escape_line(why)),
                 }]
             }
-            Event::LockRemoved { lock, claimed_by, gone, reason, .. } => {
+            Event::LockRemoved { lock, claimed_by, gone, reason, self_approved, approved_by, .. } => {
                 let first = format!(
-                    "! DEVIATION, SELF-APPROVED: the lock `{}` was removed: {}",
+                    "! DEVIATION, {}: the lock `{}` was removed: {}",
+                    by_whose_word(*self_approved, approved_by),
                     escape_line(lock),
                     escape_line(reason)
                 );
@@ -176,7 +176,7 @@ impl Teller {
             Event::OverrideAccepted(given) => vec![
                 format!(
                     "! DEVIATION permitted, {}: {}",
-                    by_whose_word(given),
+                    by_whose_word(given.self_approved, &given.approved_by),
                     escape_line(&given.deviation.to_string())
                 ),
                 format!("      {} asked for it: {}", escape_line(&given.asked_by), escape_line(&given.reason)),
@@ -402,10 +402,10 @@ fn sight_line(sight: &Sight) -> String {
     format!("      {mark} `{}` {}: {}", sight.fact, sight.verdict, escape_line(&sight.evidence))
 }
 
-fn by_whose_word(given: &Override) -> String {
-    match given.self_approved {
+fn by_whose_word(self_approved: Option<AnsweredBy>, approved_by: &[String]) -> String {
+    match self_approved {
         Some(_) => "SELF-APPROVED".to_owned(),
-        None => format!("signed by {}", escape_line(&given.approved_by.join(", "))),
+        None => format!("signed by {}", escape_line(&approved_by.join(", "))),
     }
 }
 

@@ -31,6 +31,7 @@ mod reruns;
 mod runs;
 mod signatures;
 mod signed_overrides;
+mod signed_unlock;
 mod signing;
 mod support;
 mod take_over;

@@ -4,14 +4,14 @@ use crate::approvals::Site;
 use crate::locks::file_of;
 use crate::support::{Ran, Scratch, finish, until};
 
-struct Case {
-    dead: Scratch,
+pub struct Case {
+    pub dead: Scratch,
     mine: Scratch,
 }
 
 impl Case {
     /// A run that halted with a lock, in a home of its own.
-    fn halted() -> (Self, String) {
+    pub fn halted() -> (Self, String) {
         let case = Self { dead: Scratch::new(), mine: Scratch::new() };
         let ran = case.dead.run(&case.runbook("'false'"), &[]);
         assert_eq!(ran.code, 7, "{}", ran.stderr);
@@ -19,7 +19,7 @@ impl Case {
         (case, run)
     }
 
-    fn lock(&self) -> String {
+    pub fn lock(&self) -> String {
         format!("unlock {}", self.dead.path().display())
     }
 
@@ -31,7 +31,7 @@ impl Case {
     }
 
     /// The file of the lock.
-    fn file(&self) -> std::path::PathBuf {
+    pub fn file(&self) -> std::path::PathBuf {
         file_of(&self.lock())
     }
 
@@ -50,7 +50,7 @@ impl Case {
     }
 
     /// Whether a run in another home gets the lock.
-    fn is_free(&self) -> bool {
+    pub fn is_free(&self) -> bool {
         match self.mine.run(&self.runbook("'true'"), &[]).code {
             0 => true,
             5 => false,

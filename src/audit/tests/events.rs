@@ -83,7 +83,10 @@ fn all() -> Vec<Event> {
             claimed_by: Some(claimed_by.clone()),
             gone: text(),
             reason: text(),
-            self_approved: AnsweredBy::Terminal,
+            request: Some(digest()),
+            self_approved: Some(AnsweredBy::Terminal),
+            approved_by: vec![text()],
+            policies: policies.clone(),
         },
         Event::LockKept {
             lock: text(),

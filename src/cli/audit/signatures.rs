@@ -15,7 +15,7 @@ use crate::cli::failure::Failure;
 use crate::cli::given::show;
 use crate::cli::in_force::trust;
 use crate::consent::keygen::Keygen;
-use crate::consent::recorded::{BETWEEN, fits, holds, is_as_asked};
+use crate::consent::recorded::{BETWEEN, fits, holds, is_as_asked, is_removed_as_asked};
 use crate::consent::request::Request;
 use crate::consent::revoked::Revoked;
 use crate::consent::signers::Signers;
@@ -40,11 +40,11 @@ pub struct Signatures<'a> {
     good: u64,
 }
 
-/// What is found out about the run that an event is of.
+/// What is found out about what an event is of.
 #[derive(Clone, Copy)]
 pub struct Of<'a> {
-    /// The run.
-    pub run: &'a RunId,
+    /// The run; none where it is of the log.
+    pub run: Option<&'a RunId>,
     /// The digest of its plan, as it was opened with.
     pub plan: Option<&'a Digest>,
     /// The time of the event's entry.
@@ -75,6 +75,11 @@ impl<'a> Signatures<'a> {
             && let Some(request) = &given.request
         {
             self.request(of, given, request).map_err(|why| format!("the permission to {}: {why}", given.deviation))?;
+        }
+        if let Event::LockRemoved { lock, claimed_by, request: Some(digest), .. } = event {
+            let removed = |(request, at): (Request, _)| is_removed_as_asked(&request, lock, claimed_by.as_ref(), at);
+            let borne_out = self.kept_request(of, digest).and_then(removed);
+            borne_out.map_err(|why| format!("the permission to remove the lock `{lock}`: {why}"))?;
         }
         Ok(())
     }
@@ -112,7 +117,7 @@ impl<'a> Signatures<'a> {
     /// Whether a recorded signature is good.
     fn approval(&mut self, of: Of<'_>, approval: &Approval) -> Result<(), String> {
         fits(approval)?;
-        let folder = self.home.run(of.run);
+        let folder = self.folder(of);
         let (what, path) = match approval.namespace.as_str() {
             OVERRIDE => ("a request", request_of(&folder, &approval.document)),
             REVIEW => ("a review", folder.join("reviews").join(format!("{}.review.yaml", approval.document))),
@@ -138,12 +143,24 @@ impl<'a> Signatures<'a> {
 
     /// Whether the request that an override names is kept, and says what the override does.
     fn request(&self, of: Of<'_>, given: &Override, digest: &Digest) -> Result<(), String> {
-        let path = request_of(&self.home.run(of.run), digest);
+        let (request, at) = self.kept_request(of, digest)?;
+        let Some(run) = of.run else { return Err("it is of no run".to_owned()) };
+        is_as_asked(&request, given, run, of.plan, at)
+    }
+
+    /// A request as it is kept, and the time of the entry that names it.
+    fn kept_request(&self, of: Of<'_>, digest: &Digest) -> Result<(Request, DateTime<Utc>), String> {
+        let path = request_of(&self.folder(of), digest);
         let cannot = |why: String| format!("its request cannot be looked at: {why}");
         let text = String::from_utf8(kept(&path, digest).map_err(cannot)?)
             .map_err(|_| cannot(format!("{} is no text", path.display())))?;
         let request = Request::from_kept(&text).map_err(|error| cannot(format!("{}: {error}", path.display())))?;
-        is_as_asked(&request, given, of.run, of.plan, moment(of.time).map_err(cannot)?)
+        Ok((request, moment(of.time).map_err(cannot)?))
+    }
+
+    /// Where that is kept which is of the same as an event.
+    fn folder(&self, of: Of<'_>) -> PathBuf {
+        of.run.map_or_else(|| self.home.unlocked(), |run| self.home.run(run))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::cli::failure::{Failure, put};
 use crate::cli::{Format, Global};
 use crate::diagnostic::escape::escape_text;
 use crate::history::state::{Phase, State, Verdict};
+use crate::history::unlocked::Unlocked;
 use crate::id::RunId;
 
 /// How much is read of what is to be a checkpoint, in bytes.
@@ -43,6 +44,7 @@ pub struct Verify {
 impl Verify {
     pub(super) fn go(&self, global: &Global, home: &Home) -> Result<ExitCode, Failure> {
         let mut states: BTreeMap<RunId, State> = BTreeMap::new();
+        let mut unlocked = Unlocked::default();
         let mut signatures = Signatures::new(global, home, self.signers.as_deref())?;
         let mut anchors = Anchors { checkpoints: Vec::new(), keys: self.key.clone() };
         for path in &self.checkpoint {
@@ -55,9 +57,13 @@ impl Verify {
             anchors.checkpoints.push((path.display().to_string(), note));
         }
         let mut report = audit::verify_against(home, &anchors, |run, time, event| {
+            let Some(run) = run else {
+                unlocked.apply(event).map_err(|illegal| Objection::Illegal(illegal.to_string()))?;
+                return signatures.look(Of { run, plan: None, time }, event).map_err(Objection::NotBorneOut);
+            };
             let state = states.entry(run.clone()).or_default();
             state.apply(event).map_err(|illegal| Objection::Illegal(illegal.to_string()))?;
-            let of = Of { run, plan: state.plan.as_ref(), time };
+            let of = Of { run: Some(run), plan: state.plan.as_ref(), time };
             let borne_out = signatures.look(of, event).map_err(Objection::NotBorneOut);
             match state.phase {
                 // It may be taken up again, from where it stands.

@@ -2,13 +2,14 @@
 
 use super::keys::{AMY, BEA, Keys, keygen, persons, signers, time};
 use crate::consent::question::Counted;
-use crate::consent::recorded::{approval, fits, holds, is_as_asked};
-use crate::consent::request::{Request, VERSION};
+use crate::consent::recorded::{approval, fits, holds, is_as_asked, is_removed_as_asked};
+use crate::consent::request::{Request, StaleClaim, VERSION};
 use crate::consent::revoked::Revoked;
 use crate::consent::signature::{Namespace, Roster, verify};
 use crate::consent::signers::Signers;
 use crate::history::approval::{Approval, CertifiedBy, CountsUnder};
 use crate::history::deviation::{Deviation, Override};
+use crate::history::event::ClaimedBy;
 use crate::id::{Digest, Nonce, RunId};
 use crate::plan::AskedBy;
 
@@ -112,10 +113,11 @@ fn p05_an_override_is_recorded_as_its_request_has_it() {
     let request = Request {
         interlock_override: VERSION,
         run: run.clone(),
-        plan: plan.clone(),
+        plan: Some(plan.clone()),
         runbook: "change".to_owned(),
         labels: [].into(),
         deviation: skip("announce"),
+        claim: None,
         step_does: None,
         asks: None,
         reason: "told by phone".to_owned(),
@@ -152,4 +154,65 @@ fn p05_an_override_is_recorded_as_its_request_has_it() {
     for late in ["2026-11-22T13:30:00Z", "2026-11-22T11:30:00Z"] {
         assert!(said(&given, &run, plan, late).contains("could be used from"), "{late}");
     }
+}
+
+#[test]
+fn p05_the_removal_of_a_lock_is_recorded_as_its_request_has_it() {
+    let run: RunId = "01a20171-54e8-7180-9231-1d65dacb99ea".parse().unwrap();
+    let request = Request {
+        interlock_override: VERSION,
+        run: run.clone(),
+        plan: None,
+        runbook: "change".to_owned(),
+        labels: [].into(),
+        deviation: Deviation::StaleLock { lock: "postgres".to_owned() },
+        claim: Some(StaleClaim {
+            home: "/srv/home".to_owned(),
+            log: None,
+            user: "amy".to_owned(),
+            gone: "there is no audit log in /srv/home".to_owned(),
+        }),
+        step_does: None,
+        asks: None,
+        reason: "its disk died".to_owned(),
+        asked_by: AskedBy { user: "amy".to_owned(), person: None },
+        host: "db1".to_owned(),
+        machine: "0f".to_owned(),
+        made: "2026-11-22T12:00:00Z".parse().unwrap(),
+        valid_until: "2026-11-22T13:00:00Z".parse().unwrap(),
+        nonce: Nonce::from_bytes(&[7; 16]),
+        policies: Vec::new(),
+    };
+    let claimed = ClaimedBy {
+        run: run.clone(),
+        home: "/srv/home".to_owned(),
+        runbook: "change".to_owned(),
+        user: "amy".to_owned(),
+    };
+    let at = "2026-11-22T12:30:00Z";
+    is_removed_as_asked(&request, "postgres", Some(&claimed), time(at)).unwrap();
+    let said = |request: &Request, lock: &str, claimed: Option<&ClaimedBy>, at: &str| {
+        is_removed_as_asked(request, lock, claimed, time(at)).unwrap_err()
+    };
+    assert!(said(&request, "mysql", Some(&claimed), at).contains("something else: remove the lock `postgres`"));
+    assert!(said(&request, "postgres", None, at).contains("for the claim of run"));
+    let changed = [
+        ClaimedBy { run: "01a20171-54e8-7180-9231-1d65dacb99eb".parse().unwrap(), ..claimed.clone() },
+        ClaimedBy { home: "/srv/other".to_owned(), ..claimed.clone() },
+        ClaimedBy { runbook: "other".to_owned(), ..claimed.clone() },
+        ClaimedBy { user: "bea".to_owned(), ..claimed.clone() },
+    ];
+    for other in changed {
+        assert!(said(&request, "postgres", Some(&other), at).contains("for the claim of run"), "{other:?}");
+    }
+    for late in ["2026-11-22T13:30:00Z", "2026-11-22T11:30:00Z"] {
+        assert!(said(&request, "postgres", Some(&claimed), late).contains("could be used from"), "{late}");
+    }
+    let of_a_run = Request {
+        plan: Some(Digest::of(b"plan")),
+        deviation: Deviation::Skip { step: "announce".parse().unwrap() },
+        claim: None,
+        ..request
+    };
+    assert!(said(&of_a_run, "postgres", Some(&claimed), at).contains("something else"));
 }
