@@ -151,7 +151,7 @@ pub fn markdown(account: &Account, provenance: &Provenance) -> String {
     approvals(&mut page, account);
     page.heading(2, "Steps");
     for (at, step) in account.steps.iter().enumerate() {
-        steps(&mut page, provenance, at, step);
+        steps(&mut page, account, provenance, at, step);
     }
     refusals(&mut page, account);
     proof(&mut page, account, provenance);
@@ -302,21 +302,24 @@ fn approvals(page: &mut Markdown, account: &Account) {
     }
 }
 
-fn steps(page: &mut Markdown, provenance: &Provenance, at: usize, step: &StepAccount) {
+fn steps(page: &mut Markdown, account: &Account, provenance: &Provenance, at: usize, step: &StepAccount) {
     let title = step.title.as_ref().map(|title| format!(" {title}")).unwrap_or_default();
     page.heading(3, &format!("{} `{}`{title}: {}", at + 1, step.id, step.fate_in_words()));
     for act in some(&step.acts) {
         match act {
-            Some((stamp, act)) => show(page, provenance, *stamp, act),
+            Some((stamp, act)) => {
+                let command = |attempt: &Attempt| provenance.output(&account.run, &step.id, attempt);
+                show(page, *stamp, act, &command);
+            }
             None => page.item(0, &left_out_of(step.acts.len())),
         }
     }
 }
 
-fn show(page: &mut Markdown, provenance: &Provenance, stamp: Stamp, act: &Act) {
+fn show(page: &mut Markdown, stamp: Stamp, act: &Act, command: &dyn Fn(&Attempt) -> String) {
     let time = stamp.exactly();
     let (words, seen) = match act {
-        Act::Attempt(one) => return attempt(page, provenance, &time, one),
+        Act::Attempt(one) => return attempt(page, &time, one, command),
         Act::Said { ask, answer, agreed, .. } => {
             let said = match agreed {
                 Agreed::Yes => "answered",
@@ -343,7 +346,7 @@ fn show(page: &mut Markdown, provenance: &Provenance, stamp: Stamp, act: &Act) {
     sights(page, seen);
 }
 
-fn attempt(page: &mut Markdown, provenance: &Provenance, time: &str, attempt: &Attempt) {
+fn attempt(page: &mut Markdown, time: &str, attempt: &Attempt, command: &dyn Fn(&Attempt) -> String) {
     let what = match attempt.way {
         Way::Forward => "attempt",
         Way::Back => "taking it back, attempt",
@@ -372,7 +375,7 @@ fn attempt(page: &mut Markdown, provenance: &Provenance, time: &str, attempt: &A
             page.item(1, proof_in_words(*proof));
             page.fence(first);
             if *left_out > 0 {
-                let command = provenance.output(&output.transcript);
+                let command = command(attempt);
                 page.item_of_code(
                     0,
                     &format!("{} are left out here; all that was kept:", many_bytes(*left_out)),

@@ -1,6 +1,9 @@
 //! What a report is made from, and what proves it.
 
-use crate::id::Digest;
+use crate::history::event::Way;
+use crate::id::{Digest, RunId, StepId};
+use crate::plan::command_line;
+use crate::report::account::Attempt;
 
 /// What a report is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,22 +38,27 @@ pub struct Anchor {
 impl Provenance {
     /// The command that checks the log.
     pub fn verify(&self) -> String {
-        format!("interlock audit verify --home {}", crate::plan::command_line(std::slice::from_ref(&self.home)))
+        format!("interlock audit verify --home {}", self.home())
     }
 
-    /// The command that shows all that was kept of an output, whose transcript has this path in the home.
-    pub fn output(&self, transcript: &str) -> String {
-        let file = crate::plan::command_line(&[format!("{}/{transcript}", self.home)]);
-        format!("jq -j 'select(type == \"array\" and .[1] == \"o\")[2]' {file} | less")
+    /// The command that shows all that was kept of the output of an attempt.
+    pub fn output(&self, run: &RunId, step: &StepId, attempt: &Attempt) -> String {
+        let undo = if attempt.way == Way::Back { " --undo" } else { "" };
+        format!("interlock audit play {run} {step} --attempt {}{undo} --home {} | less", attempt.number, self.home())
     }
 
     /// The command that gives the digest of the last entry of a run.
-    pub fn last_digest(&self, run: &crate::id::RunId) -> String {
+    pub fn last_digest(&self, run: &RunId) -> String {
         format!("{} --format json | tail -n 1 | tr -d '\\n' | sha256sum", self.show(run))
     }
 
     /// The command that tells the whole of a run.
-    pub fn show(&self, run: &crate::id::RunId) -> String {
-        format!("interlock audit show {run} --home {}", crate::plan::command_line(std::slice::from_ref(&self.home)))
+    pub fn show(&self, run: &RunId) -> String {
+        format!("interlock audit show {run} --home {}", self.home())
+    }
+
+    /// The home as it is typed.
+    fn home(&self) -> String {
+        command_line(std::slice::from_ref(&self.home))
     }
 }

@@ -226,6 +226,12 @@ fn whatever_was_recorded_nothing_of_it_acts_in_a_browser() {
     let page = page(&scratch);
     assert!(page.len() < 1024 * 1024, "of 50 MB the first and the last are shown: {}", page.len());
     assert!(page.contains("bytes are left out here"));
+    // The command that the page names for the rest shows it.
+    let id = &scratch.entries().iter().find_map(|entry| entry["run"].as_str().map(str::to_owned)).unwrap();
+    let command = format!("interlock audit play {id} writes --attempt 1 --home {} | less", scratch.home().display());
+    assert!(page.contains(&command), "{command}");
+    let ran = scratch.interlock(&["audit", "play", id, "writes", "--attempt", "1"]);
+    assert!(ran.code == 0 && ran.stdout.len() > 50_000_000, "{}", ran.stderr);
     assert!(
         page.contains("\\xff\\xfe\\x80 no UTF-8")
             && page.contains("\\x1b[2J")

@@ -3,7 +3,7 @@
 use super::markup::{Markup, Value};
 use super::{MOST, class, pair, some};
 use crate::history::event::{AnsweredBy, DecidedBy, Ending, Sight, StopDecision, Verdict, Way};
-use crate::id::Fingerprint;
+use crate::id::{Fingerprint, StepId};
 use crate::report::account::{Account, Act, Agreed, Attempt, Excerpt, Proof, StepAccount, many};
 use crate::report::provenance::Provenance;
 use crate::report::story::{ending_in_words, exact};
@@ -19,7 +19,7 @@ pub(super) fn list(page: &mut Markup, account: &Account, provenance: &Provenance
     }
     for act in some(&step.acts) {
         match act {
-            Some((stamp, act)) => show(page, provenance, *stamp, act),
+            Some((stamp, act)) => show(page, account, provenance, &step.id, (*stamp, act)),
             None => page.element("p", &[class("gap")], |page| {
                 let count = step.acts.len().saturating_sub(2 * MOST);
                 page.text(&format!("{count} more in between are left out here; all of them: "));
@@ -29,9 +29,11 @@ pub(super) fn list(page: &mut Markup, account: &Account, provenance: &Provenance
     }
 }
 
-fn show(page: &mut Markup, provenance: &Provenance, stamp: Stamp, act: &Act) {
+fn show(page: &mut Markup, account: &Account, provenance: &Provenance, step: &StepId, (stamp, act): (Stamp, &Act)) {
     match act {
-        Act::Attempt(one) => attempt(page, provenance, stamp, one),
+        Act::Attempt(one) => {
+            attempt(page, stamp, one, |page| output(page, account, provenance, step, one));
+        }
         Act::Said { question: _, ask, answer, by, agreed } => note(page, stamp, |page| {
             let how = match by {
                 AnsweredBy::Terminal => "at the terminal",
@@ -109,7 +111,7 @@ fn note(page: &mut Markup, stamp: Stamp, inside: impl FnOnce(&mut Markup)) {
     });
 }
 
-fn attempt(page: &mut Markup, provenance: &Provenance, stamp: Stamp, attempt: &Attempt) {
+fn attempt(page: &mut Markup, stamp: Stamp, attempt: &Attempt, output: impl FnOnce(&mut Markup)) {
     page.element("div", &[class("attempt")], |page| {
         page.element("h3", &[], |page| {
             let what = match attempt.way {
@@ -164,7 +166,7 @@ fn attempt(page: &mut Markup, provenance: &Provenance, stamp: Stamp, attempt: &A
                 });
             }
         });
-        output(page, provenance, attempt);
+        output(page);
     });
 }
 
@@ -210,7 +212,7 @@ pub(super) fn sights(page: &mut Markup, seen: &[Sight]) {
     });
 }
 
-fn output(page: &mut Markup, provenance: &Provenance, attempt: &Attempt) {
+fn output(page: &mut Markup, account: &Account, provenance: &Provenance, step: &StepId, attempt: &Attempt) {
     let Some(output) = &attempt.output else { return };
     page.element("details", &[class("output")], |page| {
         page.element("summary", &[], |page| page.text(&format!("Output, {}", size(output.bytes))));
@@ -234,7 +236,7 @@ fn output(page: &mut Markup, provenance: &Provenance, attempt: &Attempt) {
                 if *left_out > 0 {
                     page.element("p", &[class("gap")], |page| {
                         page.text(&format!("{} are left out here; all that was kept: ", many_bytes(*left_out)));
-                        page.leaf("code", &[], &provenance.output(&output.transcript));
+                        page.leaf("code", &[], &provenance.output(&account.run, step, attempt));
                     });
                     if !last.is_empty() {
                         page.element("pre", &pre, |page| page.lines(last));

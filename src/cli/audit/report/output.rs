@@ -3,14 +3,12 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _};
+use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::audit::Home;
-use crate::exec::transcript::decode;
+use crate::exec::cast::{Cast, Piece, Sum};
 use crate::history::event::Output;
 use crate::id::Digest;
 use crate::report::account::{Account, Excerpt, Proof};
@@ -21,9 +19,6 @@ const EACH: u64 = 64 * 1024;
 const LEAST: u64 = 1024;
 /// How much is shown of all together, in bytes, as long as each has its least.
 const ALL: u64 = 8 * 1024 * 1024;
-/// The longest line of a transcript that is read, in bytes. The program writes none that is half as long.
-const LONGEST_LINE: u64 = 8 * 1024 * 1024;
-
 /// Adds to each attempt of the account what is shown of its output.
 pub(super) fn add_excerpts(home: &Home, account: &mut Account) {
     let folder = home.run(&account.run);
@@ -44,30 +39,24 @@ fn excerpt(home: &Home, folder: &Path, output: &Output, room: u64) -> io::Result
     if !plain || !path.starts_with(folder) {
         return Err(io::Error::other("it is not in the folder of its run"));
     }
-    read(BufReader::with_capacity(64 * 1024, open(&path)?), output, room)
+    read(&path, output, room)
 }
 
-/// Reads a transcript: docs/audit-format.md and the asciicast format say what is in it.
-fn read(mut lines: impl io::BufRead, output: &Output, room: u64) -> io::Result<Excerpt> {
+/// What is shown of a transcript. What cannot be read of it is not shown.
+fn read(path: &Path, output: &Output, room: u64) -> io::Result<Excerpt> {
     let room = usize::try_from(room).unwrap_or(usize::MAX);
-    let mut line = Vec::new();
     let mut first = Vec::new();
     let mut last: VecDeque<u8> = VecDeque::new();
-    let mut hasher = Sha256::new();
-    let mut kept = 0_u64;
-    next_line(&mut lines, &mut line)?;
-    let header: serde_json::Value = serde_json::from_slice(&line).map_err(io::Error::other)?;
-    let salt = header["interlock"]["salt"].as_str().and_then(bytes_of);
-    let salt = salt.ok_or_else(|| io::Error::other("it does not begin as a transcript does"))?;
-    hasher.update(&salt);
-    while next_line(&mut lines, &mut line)? {
-        let (_, kind, text): (f64, String, String) = serde_json::from_slice(&line).map_err(io::Error::other)?;
-        if kind != "o" {
-            continue;
-        }
-        let bytes = decode(&text);
-        hasher.update(&bytes);
-        kept += bytes.len() as u64;
+    let mut gaps = 0_u64;
+    let mut cast = Cast::open(path)?;
+    for piece in cast.by_ref() {
+        let bytes = match piece? {
+            Piece::Output { bytes, .. } => bytes,
+            Piece::Gap { .. } => {
+                gaps += 1;
+                continue;
+            }
+        };
         let head = (room - first.len()).min(bytes.len());
         first.extend_from_slice(&bytes[..head]);
         let rest = &bytes[head..];
@@ -75,31 +64,21 @@ fn read(mut lines: impl io::BufRead, output: &Output, room: u64) -> io::Result<E
         let over = last.len().saturating_sub(room);
         last.drain(..over);
     }
-    let proof = if output.left_out > 0 || output.trouble.is_some() {
+    let Sum { digest, bytes } = cast.so_far();
+    let whole = Digest::from_bytes(&digest) == output.digest && bytes == output.bytes && gaps == 0;
+    let proof = if output.trouble.is_some() {
         Proof::Incomplete
-    } else if Digest::from_bytes(&hasher.finalize().into()) == output.digest && kept == output.bytes {
+    } else if output.left_out > 0 {
+        // As much as was kept is there, or it was changed.
+        let kept = output.bytes.saturating_sub(output.left_out);
+        if bytes == kept && gaps == 1 { Proof::Incomplete } else { Proof::Differs }
+    } else if whole {
         Proof::AsRecorded
     } else {
         Proof::Differs
     };
     let shown = (first.len() + last.len()) as u64;
-    Ok(Excerpt::Read { left_out: output.bytes.max(kept).saturating_sub(shown), first, last: last.into(), proof })
-}
-
-/// Reads the next line; whether there was one.
-fn next_line(lines: &mut impl io::BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
-    line.clear();
-    lines.by_ref().take(LONGEST_LINE).read_until(b'\n', line)?;
-    if line.len() as u64 >= LONGEST_LINE {
-        return Err(io::Error::other("it has a line that is longer than any that this program writes"));
-    }
-    Ok(!line.is_empty())
-}
-
-fn bytes_of(hex: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> =
-        hex.chars().map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect();
-    Some(digits?.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+    Ok(Excerpt::Read { left_out: output.bytes.max(bytes).saturating_sub(shown), first, last: last.into(), proof })
 }
 
 /// Opens a file for reading; never a link, a pipe or a device.
@@ -119,6 +98,12 @@ mod tests {
     use crate::history::event::Output;
     use crate::id::Digest;
     use crate::report::account::{Excerpt, Proof};
+
+    fn shown(text: &str, output: &Output, room: u64) -> std::io::Result<Excerpt> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        read(file.path(), output, room)
+    }
 
     fn transcript(pieces: &[&str]) -> (String, Output) {
         let salt = [7_u8; 32];
@@ -142,18 +127,16 @@ mod tests {
     #[test]
     fn a_short_output_is_shown_whole_and_proved() {
         let (text, output) = transcript(&["one\n", "two\n"]);
-        let shown = read(text.as_bytes(), &output, 100).unwrap();
+        let excerpt = shown(&text, &output, 100).unwrap();
         let whole =
             Excerpt::Read { first: b"one\ntwo\n".to_vec(), left_out: 0, last: Vec::new(), proof: Proof::AsRecorded };
-        assert_eq!(shown, whole);
+        assert_eq!(excerpt, whole);
     }
 
     #[test]
     fn of_a_long_output_the_first_and_the_last_bytes_are_shown_and_what_is_left_out_is_counted() {
         let (text, output) = transcript(&["0123456789", "abcdefghij", "ABCDEFGHIJ"]);
-        let Excerpt::Read { first, left_out, last, proof } = read(text.as_bytes(), &output, 12).unwrap() else {
-            panic!()
-        };
+        let Excerpt::Read { first, left_out, last, proof } = shown(&text, &output, 12).unwrap() else { panic!() };
         assert_eq!(
             (first.as_slice(), left_out, last.as_slice()),
             (b"0123456789ab".as_slice(), 6, b"ijABCDEFGHIJ".as_slice())
@@ -165,8 +148,8 @@ mod tests {
     fn an_output_that_was_changed_is_not_believed() {
         let (text, output) = transcript(&["one\n", "two\n"]);
         let changed = text.replace("two", "2wo");
-        let Excerpt::Read { proof, .. } = read(changed.as_bytes(), &output, 100).unwrap() else { panic!() };
+        let Excerpt::Read { proof, .. } = shown(&changed, &output, 100).unwrap() else { panic!() };
         assert_eq!(proof, Proof::Differs);
-        assert!(read("no transcript\n".as_bytes(), &output, 100).is_err());
+        assert!(shown("no transcript\n", &output, 100).is_err());
     }
 }
