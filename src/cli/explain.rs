@@ -1,5 +1,6 @@
 //! `interlock policy explain`: what the policies in force say of a runbook, before anybody asks for anything.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use chrono::Utc;
@@ -10,6 +11,7 @@ use crate::cli::given::GivenRunbook;
 use crate::cli::in_force::{InForce, subject};
 use crate::cli::needed::{asks, left_out};
 use crate::cli::{Format, Global, place};
+use crate::consent::policy::Subject;
 use crate::consent::question::{Operator, Permission, Requirement, StepRule};
 use crate::diagnostic::escape::escape_line;
 use crate::exec::program::Programs;
@@ -77,8 +79,20 @@ fn explain(in_force: &InForce, procedure: &Procedure) -> Explanation {
     let operator = in_force.operator().map_err(|error| error.to_string());
     // Where nobody operates, what is asked is told as for somebody whom no group has.
     let as_operator = operator.clone().unwrap_or_else(|_| in_force.policies().operated_by(&nobody()));
+    let unlabelled = BTreeMap::new();
     let said = |kind: DeviationKind| {
-        let asked = in_force.policies().override_needed(kind, &StepRule::Unsaid, subject(runbook), &as_operator);
+        let subject = match kind {
+            // When its lock is to be removed, the run is gone, and its labels with it.
+            DeviationKind::StaleLock => Subject { labels: &unlabelled, ..subject(runbook) },
+            DeviationKind::Skip
+            | DeviationKind::Waive
+            | DeviationKind::AcceptFailed
+            | DeviationKind::AcceptInDoubt
+            | DeviationKind::OutsideWindow
+            | DeviationKind::Abandon
+            | DeviationKind::BreakGlass => subject(runbook),
+        };
+        let asked = in_force.policies().override_needed(kind, &StepRule::Unsaid, subject, &as_operator);
         match asked {
             Permission::Allowed(needed) => Ok(needed),
             Permission::Forbidden(why) => Err(why),
