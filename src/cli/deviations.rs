@@ -100,6 +100,7 @@ fn permittable(procedure: &Procedure, deviation: &Deviation, in_force: &InForce)
             | Deviation::AcceptInDoubt { .. }
             | Deviation::Abandon {}
             | Deviation::StaleLock { .. }
+            | Deviation::TakeOver {}
             | Deviation::BreakGlass {} => Ok(()),
         };
     }

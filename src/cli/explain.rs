@@ -90,6 +90,7 @@ fn explain(in_force: &InForce, procedure: &Procedure) -> Explanation {
             | DeviationKind::AcceptInDoubt
             | DeviationKind::OutsideWindow
             | DeviationKind::Abandon
+            | DeviationKind::TakeOver
             | DeviationKind::BreakGlass => subject(runbook),
         };
         let asked = in_force.policies().override_needed(kind, &StepRule::Unsaid, subject, &as_operator);
@@ -172,7 +173,12 @@ impl Explanation {
         lines.push("  deviations, over the plan or over a request:".to_owned());
         for (kind, said) in &self.deviations {
             lines.push(format!("   {kind}"));
-            list(&mut lines, said, "no rule says whose signatures permit it, so it is not possible");
+            let unsaid = if *kind == DeviationKind::TakeOver {
+                "no rule asks for signatures, so whoever may operate may do it, with a reason"
+            } else {
+                "no rule says whose signatures permit it, so it is not possible"
+            };
+            list(&mut lines, said, unsaid);
         }
         lines.push(match &self.glass {
             Ok(without) => format!("  --break-glass is possible, and would go on without: {}", without.join("; ")),

@@ -25,6 +25,7 @@ mod review;
 mod run;
 mod stale_lock;
 mod status;
+mod take_over;
 mod unlock;
 mod waiting;
 mod whole;

@@ -15,6 +15,7 @@ use crate::cli::overrides::{Given, Permitted, Requests};
 use crate::cli::rerun::reruns;
 use crate::cli::run::{answer, carry, people};
 use crate::cli::status::{OpenRun, find};
+use crate::cli::take_over::{TakeOver, TakeOverWithoutReason, is_permitted, may_take_over};
 use crate::cli::{Global, place};
 use crate::driver::launch::{Secrets, end_left};
 use crate::driver::locks::{Holder, LockError, Locks};
@@ -43,7 +44,8 @@ pub(super) const AT_ONCE: usize = 4;
   interlock resume 019a8f6e --decide change=undo
   interlock resume 019a8f6e --rerun stop-monit --decide change=retry
   interlock resume 019a8f6e --override request.yaml
-  interlock resume 019a8f6e --take-over --reason 'amy went home, I have her notes'")]
+  interlock resume 019a8f6e --take-over --reason 'amy went home, I have her notes'
+  interlock resume 019a8f6e --take-over --reason 'amy went home' --override request.yaml     where a policy asks for signatures")]
 pub struct Resume {
     /// The run's id, or the beginning of it
     run: String,
@@ -109,25 +111,6 @@ pub struct Abandon {
     takeover: TakeOverWithoutReason,
 }
 
-/// Taking a run over from another person.
-#[derive(Debug, clap::Args)]
-struct TakeOver {
-    /// Take the run over from the person who carried it out before
-    #[arg(long, requires = "reason")]
-    take_over: bool,
-    /// Why it is taken over
-    #[arg(long, requires = "take_over")]
-    reason: Option<String>,
-}
-
-/// The same for a command that has a reason of its own.
-#[derive(Debug, clap::Args)]
-struct TakeOverWithoutReason {
-    /// Take the run over from the person who carried it out before
-    #[arg(long)]
-    take_over: bool,
-}
-
 fn decision(text: &str) -> Result<(StepId, Choice), String> {
     let (step, choice) = text.split_once('=').ok_or("expected STEP=retry or STEP=undo")?;
     let step = step.parse().map_err(|error: crate::id::IdError| error.to_string())?;
@@ -136,22 +119,6 @@ fn decision(text: &str) -> Result<(StepId, Choice), String> {
         "undo" => Ok((step, Choice::Undo)),
         other => Err(format!("`{other}` is neither `retry` nor `undo`")),
     }
-}
-
-/// Refuses another person than the one before who does not say that they take the run over; gives back why they do.
-fn may_take_over(open: &OpenRun, who: &Who, asked: bool, reason: Option<&str>) -> Result<Option<String>, String> {
-    let person = |who: &Who| who.login_uid.unwrap_or(who.uid);
-    if person(&open.who) == person(who) {
-        return Ok(None);
-    }
-    if !asked {
-        return Err(format!(
-            "run {} was carried out by {}; to take it over say --take-over and why (--reason)",
-            open.run,
-            by_whom(&open.who)
-        ));
-    }
-    Ok(Some(clip(reason.unwrap_or("no reason given"), 4096)))
 }
 
 /// What `resume` and `undo` have in common.
@@ -215,12 +182,23 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         if permitted.overrides.iter().any(|given| given.deviation == (Deviation::Abandon {})) {
             return Err(Failure::Wrong("a request to give the run up is for `interlock abandon`".to_owned()));
         }
+        if taken_over.is_none() && permitted.overrides.iter().any(|given| given.deviation == (Deviation::TakeOver {})) {
+            return Err(Failure::Wrong(
+                "the request is to take the run over, so say --take-over and why (--reason) as well".to_owned(),
+            ));
+        }
         overrides.extend(permitted.overrides);
         (signed, requests) = (permitted.approvals, permitted.requests);
     }
     // Going back is never kept from anybody by a window that is over, or by an approval that is.
     let (mut approvals, mut without) = (Vec::new(), Vec::new());
     if again.purpose == Purpose::GoOn && open.state.back.is_none() {
+        is_permitted(&in_force, &operator, &open, &procedure, &who, &overrides).map_err(|reason| {
+            refused(&format!(
+                "{reason}\n  `interlock undo {} --take-over --reason WHY` takes back what was done",
+                open.run
+            ))
+        })?;
         let text = open.plan_text(&home)?;
         let leaves = overrides.iter().any(|given| given.deviation == (Deviation::OutsideWindow {}));
         let calendar = if leaves { Calendar::Left } else { Calendar::Binds };

@@ -16,6 +16,7 @@ use crate::cli::keep::keep;
 use crate::cli::needed::{asks, permission};
 use crate::cli::stale_lock::Wanted;
 use crate::cli::status::{OpenRun, find};
+use crate::cli::take_over::is_to_be_asked_for;
 use crate::cli::whole::Existing;
 use crate::cli::{Global, bound, place, plan};
 use crate::consent::question::Requirement;
@@ -95,6 +96,9 @@ struct What {
     /// Give the run up as it stands
     #[arg(long)]
     abandon: bool,
+    /// Go on with the run, which is another person's
+    #[arg(long)]
+    take_over: bool,
     /// Remove this lock, whose run is gone
     #[arg(long, value_name = "LOCK")]
     stale_lock: Option<String>,
@@ -123,7 +127,11 @@ impl What {
                 _ => Deviation::AcceptFailed { step },
             };
         }
-        if self.outside_window { Deviation::OutsideWindow {} } else { Deviation::Abandon {} }
+        match self {
+            Self { outside_window: true, .. } => Deviation::OutsideWindow {},
+            Self { take_over: true, .. } => Deviation::TakeOver {},
+            Self { .. } => Deviation::Abandon {},
+        }
     }
 }
 
@@ -151,6 +159,9 @@ impl Override {
                 OverrideRule::Never => attempt.refused(deviation, &self.reason, None, why)?,
                 OverrideRule::Unsaid | OverrideRule::Needs { .. } => Failure::Wrong(why),
             });
+        }
+        if deviation == (Deviation::TakeOver {}) {
+            is_to_be_asked_for(&in_force, &open, &procedure, &who)?;
         }
         if in_force.is_empty() && deviation == (Deviation::OutsideWindow {}) {
             return Err(Failure::Wrong("no policy is in force, so there is no change window to leave".to_owned()));
@@ -245,6 +256,7 @@ pub(super) fn how_to_use(request: &Request, file: &str) -> Vec<String> {
     let words: &[&str] = match &request.deviation {
         Deviation::StaleLock { lock } => &["unlock", lock, "--override", file, "--reason", "WHY"],
         Deviation::Abandon {} => &["abandon", run, "--override", file, "--reason", "WHY"],
+        Deviation::TakeOver {} => &["resume", run, "--take-over", "--reason", "WHY", "--override", file],
         Deviation::Skip { .. }
         | Deviation::Waive { .. }
         | Deviation::AcceptFailed { .. }
@@ -434,7 +446,8 @@ pub(super) fn own_word(global: &Global, self_approve: &[String], asked: Asked<'_
                 | Deviation::AcceptInDoubt { .. }
                 | Deviation::OutsideWindow {}
                 | Deviation::Abandon {}
-                | Deviation::StaleLock { .. } => "No policy asks for anybody's signature: you permit it alone",
+                | Deviation::StaleLock { .. }
+                | Deviation::TakeOver {} => "No policy asks for anybody's signature: you permit it alone",
             }
         ))
         .to_string(),
@@ -466,6 +479,15 @@ impl Attempt<'_> {
         let now = bound::now();
         let plan = self.open.plan_digest().map_err(|_| "the run has no plan".to_owned())?;
         request.fits(&self.open.run, Some(&plan), Here { host: &self.who.host, machine: &machine, now: &now })?;
+        if request.deviation == (Deviation::TakeOver {}) {
+            if self.open.is_of(self.who) {
+                return Err("the run is yours, so there is nothing to take over".to_owned());
+            }
+            // They have signed that this person may.
+            if request.asked_by.person != self.in_force.person() {
+                return Err("the request was made by another person than takes the run over; ask yourself".to_owned());
+            }
+        }
         if self.open.state.overrides.requests.contains(digest) {
             return Err("this request was used already, and each is used once; ask again".to_owned());
         }

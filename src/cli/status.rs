@@ -14,6 +14,7 @@ use crate::diagnostic::escape::escape_line;
 use crate::driver::locks::Alive;
 use crate::driver::next::what_next;
 use crate::driver::stale::{Found, look};
+use crate::history::deviation::Deviation;
 use crate::history::entry::Who;
 use crate::history::event::{Cause, Event};
 use crate::history::glass::Glass;
@@ -42,6 +43,8 @@ pub(super) struct OpenRun {
     began: String,
     last: String,
     pub(super) who: Who,
+    /// Whose run it is: who opened it, or took it over by a request that others had signed.
+    whose: Who,
     pub(super) state: State,
     why: String,
     /// Why it halted, as a kind; none if it did not.
@@ -115,6 +118,7 @@ fn unsettled(home: &Home) -> Result<Unsettled, Failure> {
                 began: entry.time.clone(),
                 last: String::new(),
                 who: entry.who.clone(),
+                whose: entry.who.clone(),
                 state: State::default(),
                 why: String::new(),
                 cause: None,
@@ -150,6 +154,11 @@ fn unsettled(home: &Home) -> Result<Unsettled, Failure> {
         }
     }
     Ok(unsettled)
+}
+
+/// A person, for the question of whose run it is: who logged in, whoever they became since.
+fn person(who: &Who) -> u32 {
+    who.login_uid.unwrap_or(who.uid)
 }
 
 /// Whether a run can be taken up no more.
@@ -236,6 +245,21 @@ impl OpenRun {
         self.plan.clone().ok_or_else(|| Failure::Internal(format!("run {} has no plan", self.run)))
     }
 
+    /// Whether this person carried it out last.
+    pub(super) fn was_carried_out_by(&self, who: &Who) -> bool {
+        person(&self.who) == person(who)
+    }
+
+    /// Whether it is this person's. Whoever took it over only to go back, or where nobody had to sign that, does not make it theirs by that.
+    pub(super) fn is_of(&self, who: &Who) -> bool {
+        person(&self.whose) == person(who)
+    }
+
+    /// Whose it is.
+    pub(super) fn whose(&self) -> &Who {
+        &self.whose
+    }
+
     fn take(&mut self, entry: crate::history::entry::Entry) -> Result<(), Failure> {
         let illegal = self.state.apply(&entry.event);
         illegal.map_err(|illegal| {
@@ -246,6 +270,10 @@ impl OpenRun {
                 self.runbook.clone_from(runbook);
                 self.plan = Some(plan.clone());
                 self.locks.clone_from(locks);
+                self.whose.clone_from(&entry.who);
+            }
+            Event::OverrideAccepted(given) if given.deviation == (Deviation::TakeOver {}) => {
+                self.whose.clone_from(&entry.who);
             }
             Event::RunHalted { cause, reason, .. } => {
                 self.why = format!("{}: {reason}", cause_in_words(*cause));

@@ -26,13 +26,15 @@ pub enum DeviationKind {
     Abandon,
     /// Removing the lock of a run that is gone.
     StaleLock,
+    /// Going on with a run of another person. It leaves nothing of the procedure out, and is no deviation that a run counts.
+    TakeOver,
     /// Going on without the approvals, in an emergency.
     BreakGlass,
 }
 
 impl DeviationKind {
     /// Those that a policy's rules can permit, with the names that policies and messages use. Breaking the glass has rules of its own.
-    pub const NAMES: [(&'static str, Self); 7] = [
+    pub const NAMES: [(&'static str, Self); 8] = [
         ("skip", Self::Skip),
         ("waive", Self::Waive),
         ("accept_failed", Self::AcceptFailed),
@@ -40,6 +42,7 @@ impl DeviationKind {
         ("outside_window", Self::OutsideWindow),
         ("abandon", Self::Abandon),
         ("stale_lock", Self::StaleLock),
+        ("take_over", Self::TakeOver),
     ];
 
     /// Its name.
@@ -52,6 +55,7 @@ impl DeviationKind {
             Self::OutsideWindow => "outside_window",
             Self::Abandon => "abandon",
             Self::StaleLock => "stale_lock",
+            Self::TakeOver => "take_over",
             Self::BreakGlass => "break_glass",
         }
     }
@@ -98,6 +102,8 @@ pub enum Deviation {
         /// Its name.
         lock: String,
     },
+    /// Another person goes on with the run.
+    TakeOver {},
     /// The run goes on without the approvals that a policy asks for.
     BreakGlass {},
 }
@@ -113,6 +119,7 @@ impl Deviation {
             Self::OutsideWindow {} => DeviationKind::OutsideWindow,
             Self::Abandon {} => DeviationKind::Abandon,
             Self::StaleLock { .. } => DeviationKind::StaleLock,
+            Self::TakeOver {} => DeviationKind::TakeOver,
             Self::BreakGlass {} => DeviationKind::BreakGlass,
         }
     }
@@ -124,7 +131,11 @@ impl Deviation {
             | Self::Waive { step, .. }
             | Self::AcceptFailed { step }
             | Self::AcceptInDoubt { step } => Some(step),
-            Self::OutsideWindow {} | Self::Abandon {} | Self::StaleLock { .. } | Self::BreakGlass {} => None,
+            Self::OutsideWindow {}
+            | Self::Abandon {}
+            | Self::StaleLock { .. }
+            | Self::TakeOver {}
+            | Self::BreakGlass {} => None,
         }
     }
 }
@@ -139,6 +150,7 @@ impl fmt::Display for Deviation {
             Self::OutsideWindow {} => write!(f, "run outside the change window or in a freeze"),
             Self::Abandon {} => write!(f, "abandon the run"),
             Self::StaleLock { lock } => write!(f, "remove the lock `{lock}`"),
+            Self::TakeOver {} => write!(f, "take the run over from another person"),
             Self::BreakGlass {} => write!(f, "go on without the approvals"),
         }
     }
@@ -188,6 +200,7 @@ mod tests {
             Deviation::OutsideWindow {},
             Deviation::Abandon {},
             Deviation::StaleLock { lock: "db".to_owned() },
+            Deviation::TakeOver {},
         ];
         for deviation in all {
             let written = serde_json::to_string(&deviation).unwrap();

@@ -65,6 +65,7 @@ impl Overrides {
                 | Deviation::OutsideWindow {}
                 | Deviation::Abandon {}
                 | Deviation::StaleLock { .. }
+                | Deviation::TakeOver {}
                 | Deviation::BreakGlass {} => {}
             }
         }
@@ -103,6 +104,8 @@ impl Overrides {
             | DeviationKind::Abandon
             | DeviationKind::StaleLock
             | DeviationKind::BreakGlass => self.use_up(&given.deviation),
+            // Nothing of the procedure is left out by it, so it is none of the run's deviations.
+            DeviationKind::TakeOver => self.spend(&given.deviation).map(drop),
             DeviationKind::Skip | DeviationKind::Waive | DeviationKind::AcceptFailed | DeviationKind::AcceptInDoubt => {
                 Ok(())
             }
@@ -110,6 +113,13 @@ impl Overrides {
     }
 
     fn use_up(&mut self, deviation: &Deviation) -> Result<(), IllegalEvent> {
+        let granted = self.spend(deviation)?;
+        self.used.push(granted.deviation);
+        Ok(())
+    }
+
+    /// Takes what was accepted, so that it permits nothing more.
+    fn spend(&mut self, deviation: &Deviation) -> Result<Granted, IllegalEvent> {
         let Some(at) = self.open.iter().position(|granted| granted.deviation == *deviation) else {
             return refuse(format!("a deviation without an override: {deviation}"));
         };
@@ -117,9 +127,8 @@ impl Overrides {
         if granted.request.is_none() {
             self.planned.retain(|planned| planned.deviation != granted.deviation);
         }
-        self.requests.extend(granted.request);
-        self.used.push(granted.deviation);
-        Ok(())
+        self.requests.extend(granted.request.clone());
+        Ok(granted)
     }
 
     /// The run is taken up again: what was accepted and not used does not count any more.
@@ -330,6 +339,15 @@ mod tests {
         given.self_approved = Some(AnsweredBy::Terminal);
         given.request = None;
         assert!(state.apply(&Event::OverrideAccepted(given)).is_err());
+    }
+
+    #[test]
+    fn p05_taking_a_run_over_is_permitted_once_by_a_request_and_is_no_deviation_that_the_run_counts() {
+        let mut state = opened(1);
+        let take_over = given(Deviation::TakeOver {});
+        state.apply(&take_over).unwrap();
+        assert!(state.overrides.used.is_empty() && state.overrides.open.is_empty(), "{:?}", state.overrides);
+        assert!(state.apply(&take_over).unwrap_err().to_string().contains("a second time"));
     }
 
     #[test]

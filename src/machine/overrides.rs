@@ -15,6 +15,10 @@ use crate::runbook::model::{OverrideRule, Step};
 
 /// What the runbook says of a deviation: of its step, or else as a whole.
 pub fn rule_of<'a>(forward: &'a Procedure, deviation: &Deviation) -> &'a OverrideRule {
+    if deviation.kind() == DeviationKind::TakeOver {
+        // It leaves nothing of the runbook out, so that is not asked.
+        return &OverrideRule::Unsaid;
+    }
     let whole = &forward.plan.runbook.overrides;
     let step = deviation.step().and_then(|id| forward.steps().iter().find(|step| step.id == *id));
     match step.map(|step| &step.overrides) {
@@ -39,7 +43,11 @@ pub fn is_possible(forward: &Procedure, state: &State, deviation: &Deviation) ->
             return Err("a lock is no part of a run's procedure; see `interlock unlock`".to_owned());
         }
         DeviationKind::BreakGlass => return Err("that is `--break-glass`, and no request".to_owned()),
-        DeviationKind::Skip
+        DeviationKind::TakeOver if state.back.is_some() => {
+            return Err("the run is going back, and for that nobody has to sign".to_owned());
+        }
+        DeviationKind::TakeOver
+        | DeviationKind::Skip
         | DeviationKind::Waive
         | DeviationKind::AcceptFailed
         | DeviationKind::AcceptInDoubt
@@ -83,6 +91,7 @@ pub fn is_possible(forward: &Procedure, state: &State, deviation: &Deviation) ->
             Deviation::OutsideWindow {}
             | Deviation::Abandon {}
             | Deviation::StaleLock { .. }
+            | Deviation::TakeOver {}
             | Deviation::BreakGlass {},
             _,
         ) => Ok(()),

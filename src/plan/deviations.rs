@@ -31,6 +31,7 @@ pub(super) fn wrong(plan: &Plan) -> Vec<String> {
             | DeviationKind::AcceptInDoubt
             | DeviationKind::Abandon
             | DeviationKind::StaleLock
+            | DeviationKind::TakeOver
             | DeviationKind::BreakGlass => false,
         };
         if !may_be_planned {

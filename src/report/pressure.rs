@@ -331,7 +331,10 @@ impl Overview {
                 self.note(DeviationMade { at, run: Some(run.clone()), runbook, given, made: Made::Yes });
             }
         }
-        if let Event::OverrideAccepted(given) = &entry.event {
+        if let Event::OverrideAccepted(given) = &entry.event
+            // Who takes a run over leaves nothing of its procedure out.
+            && given.deviation != (Deviation::TakeOver {})
+        {
             let place = (at.wall >= self.period.since).then(|| {
                 let runbook = running.runbook.clone();
                 self.note(DeviationMade { at, run: Some(run.clone()), runbook, given: given.clone(), made: Made::No })

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::diagnostic::escape::escape_line;
 use crate::history::approval::{Approval, PolicyInForce};
+use crate::history::deviation::Deviation;
 use crate::history::entry::{Entry, Who};
 use crate::history::event::{
     AnsweredBy, Cause, ClaimedBy, DecidedBy, Ending, Event, Sight, StopDecision, Verdict, Way,
@@ -175,7 +176,9 @@ impl Teller {
             }
             Event::OverrideAccepted(given) => vec![
                 format!(
-                    "! DEVIATION permitted, {}: {}",
+                    "{} permitted, {}: {}",
+                    // Who takes a run over leaves nothing of it out.
+                    if given.deviation == (Deviation::TakeOver {}) { "    ✓" } else { "! DEVIATION" },
                     by_whose_word(given.self_approved, &given.approved_by),
                     escape_line(&given.deviation.to_string())
                 ),

@@ -174,6 +174,7 @@ pub fn departure_in_words(departure: &Departure) -> String {
         Deviation::OutsideWindow {} => "It ran outside the change window or in a freeze".to_owned(),
         Deviation::Abandon {} => "The run was given up as it stood".to_owned(),
         Deviation::StaleLock { lock } => format!("The lock `{lock}` was removed"),
+        Deviation::TakeOver {} => "It was taken over from another person".to_owned(),
         Deviation::BreakGlass {} => "THE GLASS WAS BROKEN: it went on without the approvals".to_owned(),
     };
     format!("{what}, {}: {}", on_whose_word(given), given.reason)

@@ -337,11 +337,11 @@ fn deviations_are_named_once_and_not_both_allowed_and_forbidden() {
 forbid: [skip, abandon]
 ";
     assert_snapshot!(refused_rules(rules), @"
-    error[E0205]: expected `skip` or `waive` or `accept_failed` or `accept_in_doubt` or `outside_window` or `abandon` or `stale_lock`, found `skp`
+    error[E0205]: expected `skip` or `waive` or `accept_failed` or `accept_in_doubt` or `outside_window` or `abandon` or `stale_lock` or `take_over`, found `skp`
       --> /etc/interlock/policy.yaml:10:23
        |
     10 | - {deviations: [skip, skp, skip], need: all, of: core}
-       |                       ^^^ expected `skip` or `waive` or `accept_failed` or `accept_in_doubt` or `outside_window` or `abandon` or `stale_lock`
+       |                       ^^^ expected `skip` or `waive` or `accept_failed` or `accept_in_doubt` or `outside_window` or `abandon` or `stale_lock` or `take_over`
        |
        = help: did you mean `skip`?
 

@@ -250,6 +250,19 @@ fn allowed(permission: Permission) -> Vec<Requirement> {
 }
 
 #[test]
+fn a_run_is_taken_over_by_signatures_where_a_rule_speaks_of_it_and_freely_where_none_does_or_not_at_all() {
+    let take_over = |policies: &Policies| permission(policies, DeviationKind::TakeOver, &StepRule::Unsaid);
+    assert!(allowed(take_over(&policies(""))).is_empty());
+    let rule = |labels: &str| {
+        policies(&format!("overrides: [{{deviations: [take_over], match: {{labels: {labels}}}, need: 1, of: core}}]\n"))
+    };
+    assert_eq!(allowed(take_over(&rule("{env: production}"))).len(), 1);
+    assert!(allowed(take_over(&rule("{env: staging}"))).is_empty());
+    let why = forbidden(take_over(&policies("forbid: [take_over]\n")));
+    assert_eq!(why, "/etc/interlock/policy.yaml forbids every `take_over`");
+}
+
+#[test]
 fn a_deviation_is_possible_only_if_every_policy_names_it_and_none_forbids_it() {
     let rules = "overrides:
 - {deviations: [skip, waive], need: 1, of: core}

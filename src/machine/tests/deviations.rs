@@ -9,7 +9,7 @@ pub(super) type RandomOverride = (u8, u8, u8, u8);
 
 /// What a run is opened with and taken up with, in turn.
 pub(super) fn random_overrides() -> impl Strategy<Value = Vec<Vec<RandomOverride>>> {
-    let one = (0_u8..12, 0_u8..6, 0_u8..4, 0_u8..12);
+    let one = (0_u8..13, 0_u8..6, 0_u8..4, 0_u8..12);
     proptest::collection::vec(proptest::collection::vec(one, 0..4), 0..12)
 }
 
@@ -23,7 +23,8 @@ pub(super) fn some_overrides(procedure: &Procedure, chosen: &[RandomOverride]) -
             3..=5 => Deviation::Waive { step, fact: super::fact(FACTS[usize::from(*fact)]) },
             6..=8 => Deviation::AcceptFailed { step },
             9..=10 => Deviation::AcceptInDoubt { step },
-            _ => Deviation::OutsideWindow {},
+            11 => Deviation::OutsideWindow {},
+            _ => Deviation::TakeOver {},
         };
         let (self_approved, approved_by) = match request % 3 {
             0 => (None, vec!["bea@example.org".to_owned()]),
@@ -170,13 +171,22 @@ impl Reader {
         }
         let (deviation, request) = (given.deviation.clone(), given.request.clone());
         self.permitted.push(Permitted { deviation, request });
-        if given.deviation.kind() == DeviationKind::OutsideWindow {
-            self.use_up(&given.deviation)?;
+        match given.deviation.kind() {
+            DeviationKind::OutsideWindow => self.use_up(&given.deviation)?,
+            // Of a run that another person goes on with, nothing is left out.
+            DeviationKind::TakeOver => self.spend(&given.deviation)?,
+            _ => {}
         }
         Ok(())
     }
 
     fn use_up(&mut self, deviation: &Deviation) -> Result<(), TestCaseError> {
+        self.spend(deviation)?;
+        self.used += 1;
+        Ok(())
+    }
+
+    fn spend(&mut self, deviation: &Deviation) -> Result<(), TestCaseError> {
         let found = self.permitted.iter().position(|permitted| permitted.deviation == *deviation);
         let Some(found) = found else {
             return Err(TestCaseError::fail(format!("{deviation}: without an override")));
@@ -185,7 +195,6 @@ impl Reader {
             prop_assert!(!self.used_requests.contains(&request), "a request was used twice: {}", deviation);
             self.used_requests.push(request);
         }
-        self.used += 1;
         Ok(())
     }
 }

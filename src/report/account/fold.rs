@@ -187,11 +187,14 @@ impl Account {
                 let given = broken_glass(&glass, &who);
                 self.departures.push(Departure { at: stamp, operator: who, given, used: Some(stamp) });
             }
+            // The sitting says so, and of the procedure nothing is left out.
+            Event::OverrideAccepted(given) if given.deviation == (Deviation::TakeOver {}) => {}
             Event::OverrideAccepted(given) => {
                 let used = match &given.deviation {
                     Deviation::OutsideWindow {}
                     | Deviation::Abandon {}
                     | Deviation::StaleLock { .. }
+                    | Deviation::TakeOver {}
                     | Deviation::BreakGlass {} => Some(stamp),
                     Deviation::Skip { .. }
                     | Deviation::Waive { .. }
