@@ -143,7 +143,7 @@ impl<R: FnMut(&mut [u8], u64) -> io::Result<usize>> Lines<R> {
 }
 
 /// Where the first newline is. `skip_until` searches with the system's `memchr`.
-fn newline_in(bytes: &[u8]) -> Option<usize> {
+pub(super) fn newline_in(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes;
     let passed = rest.skip_until(b'\n').expect("a slice in memory can be read");
     (passed > 0 && bytes[passed - 1] == b'\n').then(|| passed - 1)

@@ -121,7 +121,10 @@ pub struct Reader {
 #[derive(Debug, PartialEq, Eq)]
 enum State {
     Reading,
+    /// There was no further entry.
     Ended,
+    /// Something is wrong here.
+    Failed,
 }
 
 type ReadAt = Box<dyn FnMut(&mut [u8], u64) -> io::Result<usize> + Send>;
@@ -167,7 +170,7 @@ impl Iterator for Reader {
                 Ok(Next::Again) => {}
                 Ok(Next::End) => self.state = State::Ended,
                 Err(error) => {
-                    self.state = State::Ended;
+                    self.state = State::Failed;
                     return Some(Err(error));
                 }
             }
@@ -186,6 +189,13 @@ impl Reader {
         let file = Arc::new(open(&folder.join(segment))?);
         let current = Segment { name: segment.into(), lines: lines(&file, &at), file };
         Ok(Self { folder, at, current: Some(current), state: State::Reading })
+    }
+
+    /// Looks again for entries after the last one that was yielded: they may have been written since. After an error there are none.
+    pub fn look_again(&mut self) {
+        if self.state == State::Ended {
+            self.state = State::Reading;
+        }
     }
 
     /// Where it stands: after the last entry that was yielded, in this segment.

@@ -34,16 +34,34 @@ pub fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{}", escape_text(text));
 }
 
+/// Whether somebody still reads what is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// As far as can be told.
+    There,
+    /// Nobody: the pipe is closed.
+    Gone,
+}
+
 /// Puts data on standard output. A reader that is gone is no failure of ours; any other error is.
 ///
 /// # Errors
 /// If the output cannot be written, for instance to a full disk.
 pub fn put(text: &str) -> Result<(), Failure> {
+    put_to(text).map(|_| ())
+}
+
+/// As [`put`], and says whether there is any use in going on.
+///
+/// # Errors
+/// As [`put`].
+pub fn put_to(text: &str) -> Result<Audience, Failure> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(Failure::Internal(format!("standard output cannot be written: {error}")))
         }
-        Ok(()) | Err(_) => Ok(()),
+        Err(_) => Ok(Audience::Gone),
+        Ok(()) => Ok(Audience::There),
     }
 }

@@ -36,7 +36,7 @@ use std::process::ExitCode;
 use clap::builder::TypedValueParser as _;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::cli::audit::ExportFormat;
+use crate::cli::audit::{ExportFormat, ListFormat};
 use crate::cli::failure::Failure;
 
 /// Runs standard operating procedures step by step, and holds the facts that they need.
@@ -107,6 +107,8 @@ enum AnyFormat {
     Usual(Format),
     /// Of those of `audit export`, which are all for programs.
     Export(ExportFormat),
+    /// Of those of `audit log`.
+    List(ListFormat),
 }
 
 impl AnyFormat {
@@ -114,7 +116,8 @@ impl AnyFormat {
     fn usual(self) -> Format {
         match self {
             Self::Usual(format) => format,
-            Self::Export(_) => Format::Json,
+            Self::Export(_) | Self::List(ListFormat::Json) => Format::Json,
+            Self::List(ListFormat::Human | ListFormat::Csv) => Format::Human,
         }
     }
 }

@@ -139,6 +139,20 @@ impl Alive {
         // Two who look at once do not see each other.
         file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
     }
+
+    /// Whether some process has it for the run whose folder this is, as far as the kernel's list of locks tells (proc_locks(5)); none if
+    /// it tells nothing. Takes no lock, so that looking never keeps anybody from carrying the run out.
+    pub fn is_taken(folder: &Path) -> Option<bool> {
+        use std::os::unix::fs::MetadataExt as _;
+        let inode = std::fs::symlink_metadata(folder.join("alive")).ok()?.ino().to_string();
+        let locks = std::fs::read_to_string("/proc/locks").ok()?;
+        let is_it = |line: &str| {
+            let mut words = line.split_whitespace().skip(1);
+            words.next() == Some("FLOCK")
+                && words.nth(3).and_then(|file| file.rsplit(':').next()) == Some(inode.as_str())
+        };
+        Some(locks.lines().any(is_it))
+    }
 }
 
 /// Says that a plan that people signed is being run, by a lock that dies with the process: the log says that a plan was run only

@@ -20,6 +20,7 @@ pub mod mask;
 pub mod process;
 pub mod program;
 mod recorder;
+pub mod replay;
 pub mod signals;
 mod spawn;
 mod supervisor;

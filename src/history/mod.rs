@@ -11,4 +11,5 @@ pub mod glass;
 pub mod kind;
 pub mod overrides;
 pub mod state;
+pub mod subject;
 pub mod unlocked;

@@ -10,6 +10,7 @@ pub mod page;
 pub mod pressure;
 pub mod provenance;
 pub mod story;
+pub mod summary;
 pub mod table;
 pub mod timeline;
 pub mod verdict;

@@ -6,5 +6,6 @@ mod events;
 mod faults;
 mod model;
 mod real;
+mod runs;
 mod scan;
 mod tamper;

@@ -70,7 +70,7 @@ impl Export {
         let format = match self.format {
             AnyFormat::Export(format) => format,
             // `interlock --format json audit export`
-            AnyFormat::Usual(_) => ExportFormat::Jsonl,
+            AnyFormat::Usual(_) | AnyFormat::List(_) => ExportFormat::Jsonl,
         };
         let run = self.run.as_deref().map(|run| super::which::find(home, run)).transpose()?;
         let entries = audit::read(home).map_err(unreadable)?;

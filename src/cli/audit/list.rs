@@ -1,129 +1,167 @@
-//! `interlock audit log`: the runs, a line each.
+//! `interlock audit log`: the runs, a line each, the newest first.
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use super::unreadable;
-use crate::audit::{self, Home};
-use crate::cli::failure::{Failure, put};
-use crate::cli::{Format, Global};
-use crate::diagnostic::escape::escape_line;
-use crate::history::entry::Entry;
-use crate::history::event::Event;
-use crate::history::state::{Phase, State, Verdict};
-use crate::id::RunId;
-use crate::report::story::{by_whom, cause_in_words};
+use clap::ValueEnum;
+use clap::builder::{EnumValueParser, TypedValueParser as _};
 
-/// Lists the runs, a line each, the newest last.
+use super::filter::{Filter, begun_or_taken_up};
+use super::{row, unreadable};
+use crate::audit::{self, Home, Turn, WholeRun, in_parallel};
+use crate::cli::failure::{Audience, Failure, put_to};
+use crate::cli::{AnyFormat, Format};
+use crate::history::entry::Who;
+use crate::id::Digest;
+use crate::plan::Plan;
+use crate::report::summary::{At, Summary};
+
+/// Lists the runs, a line each, the newest first: when, how it ended, how long it took, how often the procedure was left, of which runbook,
+/// by whom.
+///
+/// It checks that what it reads is one chain. That nothing was cut off, and nothing made anew, is what `interlock audit verify` shows.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  interlock audit log
-  interlock audit log --last 5
+  interlock audit log --last 20
+  interlock audit log --since 7d --verdict halted --verdict refused
+  interlock audit log --runbook postgres-offline-change --label env=production
+  interlock audit log --deviation                      every run in which the procedure was left
+  interlock audit log --deviation skip --operator amy
+  interlock audit log --fact 'database down' --host db1
+  interlock audit log --since 2026-11-01 --until 2026-11-30 --format csv > november.csv
   interlock audit log --format json | jq 'select(.verdict != \"completed\")'")]
 pub struct List {
-    /// Only this many, the newest
+    /// How the list is written: lines for people, one JSON object a line, or a table for spreadsheets
+    #[arg(long = "format", id = "format", value_name = "FORMAT", default_value = "human")]
+    #[arg(value_parser = EnumValueParser::<ListFormat>::new().map(AnyFormat::List))]
+    format: AnyFormat,
+    #[command(flatten)]
+    filter: Filter,
+    /// Only this many of those that fit, the newest
     #[arg(long, value_name = "N")]
     last: Option<usize>,
 }
 
-/// What `audit log` says of a run.
-struct Summary {
-    run: RunId,
-    began: String,
-    runbook: String,
-    operator: String,
-    state: State,
-    /// The event that could not follow, if one was found.
-    illegal: Option<String>,
+/// How the list is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ListFormat {
+    /// Lines for people
+    Human,
+    /// One JSON object a line
+    Json,
+    /// A table (RFC 4180)
+    Csv,
 }
 
 impl List {
-    pub(super) fn go(&self, global: &Global, home: &Home) -> Result<ExitCode, Failure> {
-        let mut order = Vec::new();
-        let mut runs: BTreeMap<RunId, Summary> = BTreeMap::new();
-        for found in audit::read(home).map_err(unreadable)? {
-            let entry = found.map_err(unreadable)?.recorded.entry;
-            let Some(run) = &entry.run else { continue };
-            let summary = runs.entry(run.clone()).or_insert_with(|| {
-                order.push(run.clone());
-                Summary {
-                    run: run.clone(),
-                    began: entry.time.clone(),
-                    runbook: String::new(),
-                    operator: format!("{}@{}", by_whom(&entry.who), entry.who.host),
-                    state: State::default(),
-                    illegal: None,
-                }
-            });
-            summary.take(&entry);
+    pub(super) fn go(&self, home: &Home) -> Result<ExitCode, Failure> {
+        let format = match self.format {
+            AnyFormat::List(format) => format,
+            // `interlock --format json audit log`
+            AnyFormat::Usual(Format::Json) => ListFormat::Json,
+            AnyFormat::Usual(Format::Human) | AnyFormat::Export(_) => ListFormat::Human,
+        };
+        let mut left = self.last.unwrap_or(usize::MAX);
+        let (mut any, mut listed) = (false, false);
+        let mut runs = audit::runs(home).map_err(unreadable)?;
+        if format == ListFormat::Csv && put_to(row::CSV_HEAD)? == Audience::Gone {
+            return Ok(ExitCode::SUCCESS);
         }
-        let skipped = self.last.map_or(0, |last| order.len().saturating_sub(last));
-        for run in order.iter().skip(skipped) {
-            if let Some(summary) = runs.get(run) {
-                put(&summary.line(global.format))?;
+        while left > 0
+            && let Some(some) = runs.more().map_err(unreadable)?
+        {
+            any = true;
+            let mut rows = String::new();
+            for row in in_parallel(&some, |run| self.row(format, home, run)) {
+                let Some(row) = row? else { continue };
+                if left == 0 {
+                    break;
+                }
+                left -= 1;
+                if !listed && format == ListFormat::Human {
+                    rows.push_str(row::HEAD);
+                }
+                listed = true;
+                rows.push_str(&row);
+            }
+            if put_to(&rows)? == Audience::Gone {
+                return Ok(ExitCode::SUCCESS);
             }
         }
-        if order.is_empty() && global.format == Format::Human {
-            put("no runs yet\n")?;
+        if !listed && format == ListFormat::Human {
+            put_to(if any { "no run fits\n" } else { "no runs yet\n" })?;
         }
         Ok(ExitCode::SUCCESS)
     }
+
+    /// The run as a row, if it fits.
+    fn row(&self, format: ListFormat, home: &Home, run: &WholeRun) -> Result<Option<String>, Failure> {
+        let Some(summary) = self.summary(format, home, run)? else { return Ok(None) };
+        Ok(Some(match format {
+            ListFormat::Human => row::human(&summary),
+            ListFormat::Json => row::json(&summary),
+            ListFormat::Csv => row::csv(&summary),
+        }))
+    }
+
+    fn summary(&self, format: ListFormat, home: &Home, run: &WholeRun) -> Result<Option<Summary>, Failure> {
+        if !self.filter.may_fit(run) {
+            return Ok(None);
+        }
+        let strictly = |line: &audit::Skimmed| line.entry().map_err(|problem| damaged(line.seq, &problem));
+        let first = strictly(&run.lines[0])?;
+        let mut summary = Summary::new(run.run.clone(), &first);
+        let mut operators: Vec<Who> = vec![first.who.clone()];
+        for line in begun_or_taken_up(run).skip(1) {
+            operators.push(strictly(line)?.who);
+        }
+        for (at, line) in run.lines.iter().enumerate() {
+            let event = match at {
+                0 => first.event.clone(),
+                _ => line.event().map_err(|problem| damaged(line.seq, &problem))?,
+            };
+            summary.take(&event, || moment(line)).map_err(|problem| damaged(line.seq, &problem))?;
+            if at == 0 && self.is_out_already(&summary, &operators, run) {
+                return Ok(None);
+            }
+        }
+        let shows_labels = match format {
+            ListFormat::Human => self.filter.asks_for_labels(),
+            ListFormat::Json | ListFormat::Csv => true,
+        };
+        if shows_labels
+            && !run.lines.iter().any(|line| line.turn == Turn::Opened)
+            && let Some(plan) = summary.plan.as_ref().and_then(|digest| kept_plan(home, run, digest))
+        {
+            summary.labels = plan.runbook.labels;
+        }
+        let fits = self.filter.fits_opening(&summary, &operators) && self.filter.fits_end(&summary);
+        Ok(fits.then_some(summary))
+    }
+
+    /// Whether the opening rules it out: what comes after can add the persons whom later policies knew, and nothing else.
+    fn is_out_already(&self, summary: &Summary, operators: &[Who], run: &WholeRun) -> bool {
+        let can_change = run.lines[0].turn != Turn::Opened || operators.len() > 1;
+        !can_change && !self.filter.fits_opening(summary, operators)
+    }
 }
 
-impl Summary {
-    fn take(&mut self, entry: &Entry) {
-        if let Event::RunOpened { runbook, .. } | Event::RunRefused { runbook, .. } = &entry.event {
-            self.runbook.clone_from(runbook);
-        }
-        if let Err(illegal) = self.state.apply(&entry.event) {
-            self.illegal.get_or_insert(illegal.to_string());
-        }
+fn moment(line: &audit::Skimmed) -> Result<At, String> {
+    if let Some(stamp) = line.stamp() {
+        return Ok(At { time: stamp.time.to_owned(), mono: stamp.mono, boot: stamp.boot.to_owned() });
     }
+    line.entry().map(|entry| At { time: entry.time, mono: entry.mono, boot: entry.boot })
+}
 
-    fn verdict(&self) -> (&'static str, String) {
-        if let Some(illegal) = &self.illegal {
-            return ("illegal", illegal.clone());
-        }
-        match self.state.phase {
-            Phase::Over(Verdict::Completed) => match self.state.overrides.used.len() {
-                0 => ("completed", String::new()),
-                1 => ("completed", "with 1 DEVIATION".to_owned()),
-                more => ("completed", format!("with {more} DEVIATIONS")),
-            },
-            Phase::Over(Verdict::Undone) => ("undone", String::new()),
-            Phase::Over(Verdict::Abandoned) => ("abandoned", String::new()),
-            Phase::Over(Verdict::Halted(cause)) => ("halted", cause_in_words(cause).to_owned()),
-            Phase::Over(Verdict::Refused(cause)) => ("refused", cause_in_words(cause).to_owned()),
-            Phase::New
-            | Phase::Ready { .. }
-            | Phase::Acting { .. }
-            | Phase::Verifying { .. }
-            | Phase::Failed { .. } => {
-                let at = self.state.steps.last().map(|step| format!("at step `{}`", step.id)).unwrap_or_default();
-                ("open", at)
-            }
-        }
-    }
+/// The plan that was kept for a run that was refused, if it is the recorded one: the refusal itself has no labels.
+fn kept_plan(home: &Home, run: &WholeRun, digest: &Digest) -> Option<Plan> {
+    let bytes = std::fs::read(home.run(&run.run).join("plan.yaml")).ok()?;
+    let text = String::from_utf8(bytes).ok().filter(|text| Digest::of(text.as_bytes()) == *digest)?;
+    Plan::from_yaml(&text).ok()
+}
 
-    fn line(&self, format: Format) -> String {
-        let (verdict, why) = self.verdict();
-        match format {
-            Format::Human => format!(
-                "{}  {}  {:<9}  {}  by {}{}\n",
-                self.run,
-                &self.began.get(..19).unwrap_or(&self.began).replace('T', " "),
-                verdict,
-                escape_line(&self.runbook),
-                escape_line(&self.operator),
-                if why.is_empty() { String::new() } else { format!("  ({})", escape_line(&why)) },
-            ),
-            Format::Json => {
-                let line = serde_json::json!({
-                    "run": self.run, "began": self.began, "verdict": verdict, "why": why,
-                    "runbook": self.runbook, "operator": self.operator,
-                });
-                format!("{line}\n")
-            }
-        }
-    }
+/// An entry that was read and is none.
+pub(super) fn damaged(entry: u64, problem: &str) -> Failure {
+    Failure::Internal(format!(
+        "the audit log is damaged or was changed: entry {entry}: {problem}. Run `interlock audit verify` for all there is to find"
+    ))
 }

@@ -2,12 +2,15 @@
 
 mod checkpoint;
 mod export;
+mod filter;
 mod list;
 mod metrics;
 mod play;
 mod report;
+mod row;
 mod show;
 mod signatures;
+mod transcripts;
 mod verify;
 mod which;
 
@@ -20,6 +23,7 @@ use crate::cli::failure::Failure;
 use crate::cli::{Global, place};
 
 pub(super) use export::ExportFormat;
+pub(super) use list::ListFormat;
 
 /// Reads the audit log: what was done, by whom, and whether the record was changed.
 #[derive(Debug, Subcommand)]
@@ -44,7 +48,7 @@ impl Audit {
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
         let home = place::home(global)?;
         match self {
-            Self::Log(list) => list.go(global, &home),
+            Self::Log(list) => list.go(&home),
             Self::Show(show) => show.go(global, &home),
             Self::Report(report) => report.go(global, &home),
             Self::Verify(verify) => verify.go(global, &home),
