@@ -246,7 +246,7 @@ fn as_csv_it_is_read_by_others_and_is_no_formula() {
     {
         let ran = scratch.interlock(other);
         assert_eq!(ran.code, 2, "{other:?}");
-        assert!(ran.stderr.contains("`interlock audit log` alone") && ran.stdout.is_empty(), "{}", ran.stderr);
+        assert!(ran.stderr.contains("[possible values: human, json]") && ran.stdout.is_empty(), "{}", ran.stderr);
     }
 }
 

@@ -239,11 +239,11 @@ fn the_help_of_an_export_names_its_formats_and_the_other_commands_theirs() {
         assert!(help.contains(&format!("- {format}:")), "{help}");
     }
     assert!(!help.contains("human"), "{help}");
-    let help = scratch.interlock(&["audit", "log", "--help"]).stdout;
+    let help = scratch.interlock(&["audit", "show", "--help"]).stdout;
     assert!(help.contains("[possible values: human, json]"), "{help}");
     for (arguments, words) in [
         (["audit", "export", "--format", "human"], "jsonl, csv, ocsf, cloudevents"),
-        (["audit", "log", "--format", "ocsf"], "human, json"),
+        (["audit", "log", "--format", "ocsf"], "human, json, csv"),
     ] {
         let ran = scratch.interlock(&arguments);
         assert_eq!(ran.code, 2);
