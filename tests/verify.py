@@ -1,10 +1,13 @@
 #!/usr/bin/env python3
-"""A second verifier of audit logs, written from docs/audit-format.md alone and sharing no code with the first.
+"""A second verifier of audit logs and bundles, written from docs/audit-format.md alone and sharing no code with the first.
 
-    verify.py AUDIT-FOLDER [CHECKPOINT…]
+    verify.py AUDIT-FOLDER [--key KEY]… [CHECKPOINT…]
+    verify.py BUNDLE [--key KEY]…
 
-Follows the chain, works out the tree, and holds it against the checkpoints beside the log and those that are given. Signatures are
-checked with openssl. Says what it finds, and exits with 0 or 11. It does not judge torn tails nor what events can follow on each other.
+Of a log: follows the chain, works out the tree, and holds it against the checkpoints beside the log and those that are given. Of a bundle:
+the proof from its entries to its checkpoint, the signatures of the log's key, and every file that the entries name. Signatures are checked
+with openssl. Says what it finds, and exits with 0 or 11. It does not judge torn tails, what events can follow on each other, nor what
+people have signed.
 """
 import base64, hashlib, json, os, re, subprocess, sys, tempfile
 
@@ -16,10 +19,20 @@ def root(leaves):
         return sha(b"")
     if len(leaves) == 1:
         return leaves[0]
-    k = 1
-    while k * 2 < len(leaves):
-        k *= 2
+    k = half(len(leaves))
     return sha(b"\x01" + root(leaves[:k]) + root(leaves[k:]))
+
+def half(size):
+    k = 1
+    while k * 2 < size:
+        k *= 2
+    return k
+
+def unbase(text):
+    data = base64.b64decode(text, validate=True)
+    if base64.b64encode(data).decode() != text:
+        raise ValueError("not base64")
+    return data
 
 def signed_by(key, text, signature):
     with tempfile.TemporaryDirectory() as folder:
@@ -33,18 +46,46 @@ def signed_by(key, text, signature):
                    "-inkey", put("key", der), "-in", put("text", text), "-sigfile", put("signature", signature)]
         return subprocess.run(command, capture_output=True).returncode == 0
 
+def key_of(text):
+    name, fingerprint, encoded = text.strip().split("+", 2)
+    key = unbase(encoded)
+    known = sha(name.encode() + b"\n" + key)[:4]
+    if key[0] != 1 or len(key) != 33 or known.hex() != fingerprint:
+        raise ValueError("not a key")
+    return name, known, key[1:]
+
 def keys_of(texts):
     keys = []
     for text in texts:
-        name, fingerprint, encoded = text.strip().split("+", 2)
-        key = base64.b64decode(encoded)
-        known = sha(name.encode() + b"\n" + key)[:4]
-        if key[0] == 1 and known.hex() == fingerprint:
-            keys.append((name, known, key[1:]))
+        try:
+            keys.append(key_of(text))
+        except ValueError:
+            pass
     return keys
 
-def main(folder, given):
-    findings, leaves, keys = [], [], []
+def checkpoint_of(note):
+    """The log, the size and the root that a checkpoint claims."""
+    text, _, signatures = note.partition("\n\n")
+    origin, size, tree = text.split("\n")
+    return origin, int(size), unbase(tree), text + "\n", signatures
+
+def is_signed(note, keys):
+    origin, _, _, text, signatures = checkpoint_of(note)
+    believed = False
+    for line in signatures.splitlines():
+        name, signature = re.fullmatch("\u2014 (\\S+) (\\S+)", line).groups()
+        signature = unbase(signature)
+        for known in keys:
+            if name == known[0] and signature[:4] == known[1]:
+                if name != origin or not signed_by(known[2], text.encode(), signature[4:]):
+                    return False
+                believed = True
+    return believed
+
+# A log.
+
+def log(folder, given, known):
+    findings, leaves, keys = [], [], list(known)
     segments = sorted(name for name in os.listdir(folder) if re.fullmatch(r"\d{16,}\.jsonl", name))
     previous = "0" * 64
     for segment in segments:
@@ -77,29 +118,203 @@ def main(folder, given):
             continue
         if os.path.getsize(path) == 0 and path in beside:
             continue
-        text, _, signatures = open(path, encoding="utf-8").read().partition("\n\n")
-        text += "\n"
         try:
-            origin, size, tree = text.splitlines()
-        except ValueError:
+            note = open(path, encoding="utf-8").read()
+            _, size, tree, _, _ = checkpoint_of(note)
+            believed = is_signed(note, keys)
+        except (ValueError, AttributeError):
             findings.append(f"{path}: not a checkpoint")
             continue
-        believed = False
-        for line in signatures.splitlines():
-            name, signature = re.fullmatch("\u2014 (\\S+) (\\S+)", line).groups()
-            signature = base64.b64decode(signature)
-            believed |= any(name == origin == known[0] and signature[:4] == known[1]
-                            and signed_by(known[2], text.encode(), signature[4:]) for known in keys)
         if not believed:
             findings.append(f"{path}: not signed by a key of this log")
-        elif int(size) > len(leaves):
+        elif size > len(leaves):
             findings.append(f"{path}: {size} entries then, and {len(leaves)} can be read now")
-        elif root(leaves[:int(size)]) != base64.b64decode(tree):
+        elif root(leaves[:size]) != tree:
             findings.append(f"{path}: entries 1 to {size} are others than then")
+    return findings, f"{len(leaves)} entries, head {previous}"
+
+# A bundle.
+
+def header(name, size):
+    fields = [(name.encode(), 100), (b"0000600", 8), (b"0000000", 8), (b"0000000", 8), (b"%011o" % size, 12),
+              (b"00000000000", 12), (b" " * 8, 8), (b"0", 1), (b"", 100), (b"ustar\x0000", 8), (b"", 64),
+              (b"0000000", 8), (b"0000000", 8), (b"", 167)]
+    block = b"".join(value.ljust(width, b"\x00") for value, width in fields)
+    return block[:148] + b"%06o\x00 " % sum(block) + block[156:]
+
+def members(data):
+    found, at = [], 0
+    while data[at:at + 512].strip(b"\x00"):
+        block = data[at:at + 512]
+        name = block[:100].split(b"\x00")[0].decode("ascii")
+        size = int(block[124:135], 8)
+        if block != header(name, size) or any(name == other for other, _ in found):
+            raise ValueError(f"{name}: not as a bundle holds it, or there twice")
+        at += 512
+        content = data[at:at + size]
+        padded = -(-size // 512) * 512
+        if len(data) < at + padded or data[at + size:at + padded].strip(b"\x00"):
+            raise ValueError(f"{name}: not all of it is there, or more")
+        found.append((name, content))
+        at += padded
+    if data[at:] != bytes(1024):
+        raise ValueError("it does not end as a bundle does")
+    names = [name for name, _ in found]
+    first = ["manifest.json", "manifest.dsse.json", "checkpoint", "entries.jsonl", "proof", "plan.yaml"]
+    rest = names[5:] if names[5:6] != ["plan.yaml"] else names[6:]
+    kinds = [r"requests/[0-9a-f]{64}\.request\.yaml", r"policies/[0-9a-f]{64}\.(policy\.yaml|allowed_signers|revoked)",
+             r"reviews/[0-9a-f]{64}\.review\.yaml", r"transcripts/[a-z0-9_-][a-z0-9_.-]*\.cast"]
+    order = [[at for at, kind in enumerate(kinds) if re.fullmatch(kind, name)] for name in rest]
+    if names[:5] != first[:5] or [] in order or [x for x in zip(order, rest)] != sorted(zip(order, rest)):
+        raise ValueError("it has not the files of a bundle in their order")
+    return found
+
+def climb(low, high, leaves, proof):
+    """The root of a part of the tree: of one without any of the leaves, the next hash of the proof is it."""
+    if not leaves or leaves[0][0] >= high:
+        return proof.pop(0)
+    if high - low <= 1:
+        return leaves.pop(0)[1]
+    middle = low + half(high - low)
+    left = climb(low, middle, leaves, proof)
+    return sha(b"\x01" + left + climb(middle, high, leaves, proof))
+
+def output_of(transcript):
+    """The digest over the salt and the output of a transcript, and how many bytes it has."""
+    lines = transcript.split(b"\n")
+    if lines.pop() != b"":
+        raise ValueError("the last line has no end")
+    output = b""
+    for line in lines[1:]:
+        _, kind, text = json.loads(line)
+        if kind == "o":
+            output += b"".join(bytes([ord(c) - 0x10F700]) if 0x10F780 <= ord(c) <= 0x10F7FF else c.encode() for c in text)
+        elif kind != "m":
+            raise ValueError("a line is no output")
+    salt = bytes.fromhex(json.loads(lines[0])["interlock"]["salt"])
+    return hashlib.sha256(salt + output).hexdigest(), len(output)
+
+def named(entry, run):
+    """The files that an entry names, each with the digest of its bytes, or what is recorded of a step's output."""
+    event, data = entry["event"], entry["data"]
+    policies = data.get("policies", []) if event in ("run_opened", "run_resumed") else []
+    found = [(f"policies/{policy['digest']}.policy.yaml", policy["digest"]) for policy in policies]
+    for one in policies + (data["under"] if event == "approval_accepted" else []):
+        found.append((f"policies/{one['signers']}.allowed_signers", one["signers"]))
+        if "revoked" in one:
+            found.append((f"policies/{one['revoked']}.revoked", one["revoked"]))
+    if event == "run_opened":
+        found.append(("plan.yaml", data["plan"]))
+    if event == "approval_accepted" and data["namespace"] == "interlock-override@v1":
+        found.append((f"requests/{data['document']}.request.yaml", data["document"]))
+    if event == "approval_accepted" and data["namespace"] == "interlock-review@v1":
+        found.append((f"reviews/{data['document']}.review.yaml", data["document"]))
+    if event == "override_accepted" and "request" in data:
+        found.append((f"requests/{data['request']}.request.yaml", data["request"]))
+    if event == "step_ended" and "output" in data:
+        name = re.fullmatch(f"runs/{run}/([^/]+)", data["output"]["transcript"]).group(1)
+        found.append((f"transcripts/{name}", data["output"]))
+    return found
+
+STANDS = {"run_opened": "open", "run_resumed": "open", "run_halted": "halted", "run_completed": "completed",
+          "run_undone": "undone", "run_abandoned": "abandoned", "run_refused": "refused"}
+
+def bundle(path, known):
+    findings = []
+    with open(path, "rb") as file:
+        found = members(file.read())
+    files = dict(found)
+    manifest = json.loads(files["manifest.json"])
+    said = manifest["predicate"]
+    if (manifest["_type"], manifest["predicateType"]) != ("https://in-toto.io/Statement/v1", "urn:interlock:run:v1"):
+        findings.append("the manifest is of another type")
+    subjects = [(one["name"], one["digest"]["sha256"]) for one in manifest["subject"]]
+    if subjects != [(name, hashlib.sha256(content).hexdigest()) for name, content in found[2:]]:
+        findings.append("the files are not those of the manifest")
+    note = files["checkpoint"].decode()
+    origin, size, tree, _, _ = checkpoint_of(note)
+    # The entries.
+    lines = files["entries.jsonl"].split(b"\n")
+    if lines.pop() != b"":
+        findings.append("the last entry has no end")
+    leaves, expected, keys, state, previous, of_run = [], {}, list(known), "open", None, 0
+    for line in lines:
+        entry = json.loads(line)
+        seq = entry["seq"]
+        if previous and (seq <= previous[0] or (seq == previous[0] + 1 and entry["prev"] != previous[1])):
+            findings.append(f"entry {seq} does not follow on the one before it")
+        previous = (seq, hashlib.sha256(line).hexdigest())
+        leaves.append((seq - 1, sha(b"\x00" + line)))
+        if "run" not in entry:
+            if entry["event"] != "log_created" or seq != 1:
+                findings.append(f"entry {seq} says nothing of the run or the log's key")
+            elif f"interlock/{entry['data']['log']}" != origin:
+                findings.append("the checkpoint is of another log")
+            elif not known and "key" in entry["data"]:
+                keys.append(entry["data"]["key"])
+            continue
+        of_run += 1
+        if entry["run"] != said["run"]:
+            findings.append(f"entry {seq} is of another run")
+        state = STANDS.get(entry["event"], state)
+        for name, what in named(entry, said["run"]):
+            if expected.setdefault(name, what) != what:
+                findings.append(f"entry {seq} names another {name}")
+    if not leaves or leaves[0][0] != 0 or not of_run:
+        findings.append("the first entry of the log, or every entry of the run, is not there")
+    proof = files["proof"].decode().split("\n")
+    if proof.pop() != "":
+        findings.append("the proof has no end")
+    proof, count = [unbase(line) for line in proof], len(leaves)
+    if any(len(one) != 32 for one in proof) or climb(0, size, leaves, proof) != tree or proof or leaves:
+        findings.append("the proof does not lead from the entries to the checkpoint")
+    # What the log's key has signed.
+    keys = keys_of(keys or [said["key"]])
+    if not is_signed(note, keys):
+        findings.append("the checkpoint is not signed by a key of the log")
+    envelope = json.loads(files["manifest.dsse.json"])
+    kind, payload = "application/vnd.in-toto+json", files["manifest.json"]
+    encoded = b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
+    signed = [key for one in envelope["signatures"] for key in keys if one["keyid"] == f"{key[0]}+{key[1].hex()}"
+              and signed_by(key[2], encoded, unbase(one["sig"]))]
+    if envelope["payloadType"] != kind or unbase(envelope["payload"]) != payload or len(signed) != len(envelope["signatures"]):
+        findings.append("the manifest is not signed by a key of the log")
+    if (said["log"], said["log_entries"], said["entries"], said["state"]) != (origin, size, count, state):
+        findings.append("the manifest says otherwise than the entries")
+    # The files that the entries name.
+    for name, what in expected.items():
+        if name not in files:
+            if name not in said["missing"] or not isinstance(what, dict):
+                findings.append(f"{name} is not there")
+        elif isinstance(what, str):
+            if hashlib.sha256(files[name]).hexdigest() != what:
+                findings.append(f"{name} is another")
+        elif "trouble" not in what:
+            digest, length = output_of(files[name])
+            left_out = what.get("left_out", 0)
+            if length + left_out != what["bytes"] or (not left_out and digest != what["digest"]):
+                findings.append(f"{name} is another")
+    findings += [f"no entry names {name}" for name, _ in found[5:] if name not in expected]
+    return findings, f"run {said['run']}, {state}: {count} entries of a log of {size}"
+
+def main(arguments):
+    known = []
+    while "--key" in arguments:
+        at = arguments.index("--key")
+        known.append(arguments[at + 1])
+        del arguments[at:at + 2]
+    path, *given = arguments
+    if os.path.isdir(path):
+        findings, summary = log(path, given, known)
+    else:
+        try:
+            findings, summary = bundle(path, known)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+            findings, summary = [f"not a bundle: {error!r}"], "nothing of it is believed"
     for finding in findings:
         print(finding)
-    print(f"{len(leaves)} entries, head {previous}")
+    print(summary)
     return 11 if findings else 0
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    sys.exit(main(sys.argv[1:]))

@@ -43,6 +43,8 @@ pub struct Made {
     pub note: String,
     /// How many entries it speaks of.
     pub size: u64,
+    /// The root of the tree over them.
+    pub root: Hash,
     /// The file that it lies in.
     pub path: PathBuf,
 }
@@ -115,7 +117,7 @@ pub fn checkpoint(home: &Home) -> Result<Made, AnchorError> {
     let _ = serde_json::to_vec(&cache).map(|bytes| write_whole(&home.path().join("tree.cache.new"), &cached, &bytes));
     remove_old(home, &signed, edge.size());
     drop(lock);
-    Ok(Made { note, size: edge.size(), path })
+    Ok(Made { note, size: edge.size(), root: edge.root(), path })
 }
 
 /// A checkpoint beside the log: its name, and its bytes or why they cannot be read.
@@ -252,6 +254,14 @@ fn ends_as_before(home: &Home, segment: &str, at: &Position) -> bool {
     let Some((b'\n', before)) = bytes.split_last() else { return false };
     let line = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
     Digest::of(line) == at.prev
+}
+
+/// The home's key, of which [`checkpoint`] has made sure that there is one.
+pub(super) fn signing_key(home: &Home) -> Result<LogKey, AnchorError> {
+    match read_key(home)? {
+        Some(key) => Ok(key),
+        None => Err(AnchorError::Key { path: key_path(home), problem: "there is no key".to_owned() }),
+    }
 }
 
 fn key_path(home: &Home) -> PathBuf {

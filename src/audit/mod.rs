@@ -11,10 +11,12 @@
 //!
 //! # The parts
 //! [`Log`] writes, [`read()`] follows the chain and yields entries, [`verify()`] recomputes everything and names every
-//! finding. All three share the code that splits and decodes lines and judges a tail, and the writer of checkpoints shares tree and note with
+//! finding. [`bundle()`] takes one run out of the log with its proof, and [`verify_bundle`] checks
+//! that alone. All share the code that splits and decodes lines and judges a tail, and the writer of checkpoints shares tree and note with
 //! verifying; the second verifier in tests/verify.py shares no code with any of them.
 
 mod anchor;
+mod bundle;
 mod error;
 mod home;
 mod line;
@@ -30,6 +32,7 @@ mod segment;
 mod skim;
 mod storage;
 mod tail;
+mod tar;
 mod tree;
 mod verify;
 mod who;
@@ -38,6 +41,7 @@ mod who;
 mod tests;
 
 pub use anchor::{AnchorError, Made, checkpoint};
+pub use bundle::{Bundle, BundleError, BundleReport, Bundled, Known, bundle, verify_bundle};
 pub use error::LogError;
 pub use home::Home;
 pub use line::{FIRST_PREV, MAX_LINE};

@@ -103,6 +103,18 @@ impl Checkpoint {
         }
     }
 
+    /// What a text claims, before any signature is looked at: to be believed only once [`Self::open`] takes it.
+    ///
+    /// # Errors
+    /// In words.
+    pub(super) fn claimed(note: &[u8]) -> Result<Self, NoteError> {
+        let note = std::str::from_utf8(note).ok().filter(|note| note.len() <= LONGEST);
+        let Some((body, _)) = note.and_then(|note| note.split_once("\n\n")) else {
+            return wrong("it is no checkpoint");
+        };
+        Self::read(&format!("{body}\n"))
+    }
+
     fn read(text: &str) -> Result<Self, NoteError> {
         let mut lines = text.lines();
         let (Some(origin), Some(size), Some(root)) = (lines.next(), lines.next(), lines.next()) else {
@@ -140,6 +152,11 @@ impl LogKey {
         PublicKey { name: self.name.clone(), key: self.key.verifying_key() }
     }
 
+    /// Signs something that is no checkpoint, with what kind of thing it is (see [`pae`]): 64 bytes.
+    pub(super) fn sign_as(&self, kind: &str, bytes: &[u8]) -> [u8; 64] {
+        self.key.sign(&pae(kind, bytes)).to_bytes()
+    }
+
     /// As a file, in the form that other tools for such notes use.
     pub(super) fn to_file(&self) -> String {
         let mut bytes = vec![ED25519];
@@ -169,6 +186,17 @@ impl PublicKey {
     /// The log that it signs for.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether it has signed this as this kind of thing (see [`pae`]).
+    pub(super) fn has_signed(&self, kind: &str, bytes: &[u8], signature: &[u8]) -> bool {
+        Signature::from_slice(signature)
+            .is_ok_and(|signature| self.key.verify_strict(&pae(kind, bytes), &signature).is_ok())
+    }
+
+    /// `<name>+<fingerprint>`: what to call it by, where the key itself is not needed.
+    pub fn id(&self) -> String {
+        format!("{}+{}", self.name, hex(&self.hash()))
     }
 
     /// What tells it from other keys of the same name: 4 bytes.
@@ -204,6 +232,14 @@ impl std::str::FromStr for PublicKey {
         let public = Self { name: (*name).to_owned(), key };
         if hex(&public.hash()) == *hash { Ok(public) } else { wrong("its fingerprint is not that of its key") }
     }
+}
+
+/// The bytes that are signed for something that is no checkpoint: the pre-authentication encoding of DSSE, which says what kind of thing
+/// it is. Nothing that begins so can be read as a checkpoint, whose first line has no blank.
+fn pae(kind: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut all = format!("DSSEv1 {} {kind} {} ", kind.len(), bytes.len()).into_bytes();
+    all.extend_from_slice(bytes);
+    all
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -58,11 +58,77 @@ impl Edge {
     }
 }
 
+/// Where a part of the tree from `low` on, of `size` leaves (two at least), has its left half's end: the greatest power of two below the size.
+fn half(low: u64, size: u64) -> u64 {
+    low + (1 << (63 - (size - 1).leading_zeros()))
+}
+
+/// The proof that chosen leaves are in a tree: the roots of the largest parts in which none of them is, from the left to the right. With
+/// them and the leaves themselves [`root_of`] works out the root. It holds the audit path of each leaf (RFC 6962, section 2.1.1), what
+/// several of them share only once. `chosen` are the places of the leaves, the first 0, ascending; `leaves` gives all of the tree.
+/// Gives the root as well.
+pub fn prove<E>(
+    size: u64,
+    chosen: &[u64],
+    leaves: &mut impl FnMut() -> Result<Hash, E>,
+) -> Result<(Hash, Vec<Hash>), E> {
+    fn walk<E>(
+        (low, high): (u64, u64),
+        chosen: &[u64],
+        leaves: &mut impl FnMut() -> Result<Hash, E>,
+        proof: &mut Vec<Hash>,
+    ) -> Result<Hash, E> {
+        if chosen.is_empty() {
+            let mut edge = Edge::default();
+            for _ in low..high {
+                edge.push(leaves()?);
+            }
+            proof.push(edge.root());
+            return Ok(edge.root());
+        }
+        if high - low == 1 {
+            return leaves();
+        }
+        let middle = half(low, high - low);
+        let (before, behind) = chosen.split_at(chosen.partition_point(|at| *at < middle));
+        let left = walk((low, middle), before, leaves, proof)?;
+        Ok(node(&left, &walk((middle, high), behind, leaves, proof)?))
+    }
+    let mut proof = Vec::new();
+    let root = walk((0, size), chosen, leaves, &mut proof)?;
+    Ok((root, proof))
+}
+
+/// The root of a tree of this size, from some of its leaves, each with its place, ascending, and the proof of [`prove`]. Takes them one by
+/// one, so a proof of any length takes no memory. None if the proof has too few hashes; what it has too many is left.
+pub fn root_of<L: Iterator<Item = (u64, Hash)>>(
+    size: u64,
+    leaves: &mut std::iter::Peekable<L>,
+    proof: &mut impl Iterator<Item = Hash>,
+) -> Option<Hash> {
+    fn climb<L: Iterator<Item = (u64, Hash)>>(
+        (low, high): (u64, u64),
+        leaves: &mut std::iter::Peekable<L>,
+        proof: &mut impl Iterator<Item = Hash>,
+    ) -> Option<Hash> {
+        if leaves.peek().is_none_or(|(at, _)| *at >= high) {
+            return proof.next();
+        }
+        if high - low <= 1 {
+            return leaves.next().map(|(_, leaf)| leaf);
+        }
+        let middle = half(low, high - low);
+        let left = climb((low, middle), leaves, proof)?;
+        Some(node(&left, &climb((middle, high), leaves, proof)?))
+    }
+    climb((0, size), leaves, proof)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 
-    use super::{Edge, Hash, leaf, node};
+    use super::{Edge, Hash, leaf, node, prove, root_of};
 
     /// RFC 6962, section 2.1, word for word.
     fn tree_hash(lines: &[Vec<u8>]) -> Hash {
@@ -120,6 +186,42 @@ mod tests {
             prop_assert_eq!(edge.root(), tree_hash(&lines));
             let again = Edge::of(edge.size(), edge.parts().to_vec());
             prop_assert_eq!(again, Some(edge));
+        }
+
+        #[test]
+        fn a_proof_leads_to_the_root_and_one_with_another_leaf_place_or_hash_does_not(
+            size in 1_u64..60,
+            picks in prop::collection::btree_set(0_u64..60, 1..20),
+        ) {
+            let all: Vec<Hash> = (0..size).map(|at| leaf(&at.to_be_bytes())).collect();
+            let mut edge = Edge::default();
+            all.iter().for_each(|leaf| edge.push(*leaf));
+            let chosen: Vec<u64> = picks.into_iter().filter(|at| *at < size).collect();
+            let mut rest = all.iter().copied();
+            let (root, proof) = prove::<()>(size, &chosen, &mut || rest.next().ok_or(())).unwrap();
+            prop_assert_eq!(root, edge.root());
+            let lead = |leaves: &[(u64, Hash)], proof: &[Hash]| {
+                let mut proof = proof.iter().copied();
+                let root = root_of(size, &mut leaves.iter().copied().peekable(), &mut proof);
+                root.filter(|_| proof.next().is_none())
+            };
+            let leaves: Vec<(u64, Hash)> = chosen.iter().map(|at| (*at, all[usize::try_from(*at).unwrap()])).collect();
+            prop_assert_eq!(lead(&leaves, &proof), Some(root));
+            for at in 0..leaves.len() {
+                let mut other = leaves.clone();
+                other[at].1[0] ^= 1;
+                assert_ne!(lead(&other, &proof), Some(root));
+                other.remove(at);
+                assert_ne!(lead(&other, &proof), Some(root));
+            }
+            for at in 0..proof.len() {
+                let mut other = proof.clone();
+                other[at][31] ^= 1;
+                assert_ne!(lead(&leaves, &other), Some(root));
+                other.remove(at);
+                assert_ne!(lead(&leaves, &other), Some(root));
+            }
+            assert_eq!(lead(&leaves, &[&proof[..], &[root]].concat()), None);
         }
     }
 }

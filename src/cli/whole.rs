@@ -57,20 +57,33 @@ pub fn write(path: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> {
 /// # Errors
 /// Of the system; [`io::ErrorKind::AlreadyExists`] if a file is there that stays. Nothing is left behind, and what was there is there.
 pub fn write_for(readers: Readers, path: &Path, bytes: &[u8], existing: Existing) -> io::Result<()> {
+    write_by(readers, path, existing, |mut file, _| file.write_all(bytes))
+}
+
+/// As [`write_for`], of what `fill` writes into the file that has not got its name yet; it is told where that is until then.
+///
+/// # Errors
+/// As [`write_for`], and those of `fill`.
+pub fn write_by<E: From<io::Error>>(
+    readers: Readers,
+    path: &Path,
+    existing: Existing,
+    fill: impl FnOnce(&File, &Path) -> Result<(), E>,
+) -> Result<(), E> {
     // Not made of the file's own name, to which nothing may fit any more; and nobody else's.
     let unfinished = path.with_file_name(format!(".interlock-{}.new", Uuid::now_v7()));
     let file = OpenOptions::new().write(true).create_new(true).mode(readers.mode()).open(&unfinished)?;
-    fill(&file, bytes, readers).and_then(|()| put(&unfinished, path, existing)).inspect_err(|_| {
+    let filled = || -> Result<(), E> {
+        // Whatever the umask is.
+        file.set_permissions(Permissions::from_mode(readers.mode()))?;
+        fill(&file, &unfinished)?;
+        file.sync_all()?;
+        Ok(put(&unfinished, path, existing)?)
+    };
+    filled().inspect_err(|_| {
         // What is left of it would only confuse.
         let _ = std::fs::remove_file(&unfinished);
     })
-}
-
-fn fill(mut file: &File, bytes: &[u8], readers: Readers) -> io::Result<()> {
-    // Whatever the umask is.
-    file.set_permissions(Permissions::from_mode(readers.mode()))?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 fn put(unfinished: &Path, path: &Path, existing: Existing) -> io::Result<()> {

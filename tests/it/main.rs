@@ -5,6 +5,7 @@
 mod approvals;
 mod audit_reading;
 mod audit_report;
+mod bundles;
 mod checkpoints;
 mod command_lines;
 mod crash;

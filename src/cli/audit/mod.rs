@@ -1,5 +1,6 @@
 //! `interlock audit`: what was done, and whether the record of it was changed.
 
+mod bundle;
 mod checkpoint;
 mod export;
 mod filter;
@@ -41,21 +42,24 @@ pub enum Audit {
     Play(play::Play),
     Metrics(metrics::Metrics),
     Checkpoint(checkpoint::MakeCheckpoint),
+    Bundle(bundle::MakeBundle),
 }
 
 impl Audit {
     /// Carries it out.
     pub fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
-        let home = place::home(global)?;
+        // A bundle is checked without any home.
+        let home = || place::home(global);
         match self {
-            Self::Log(list) => list.go(&home),
-            Self::Show(show) => show.go(global, &home),
-            Self::Report(report) => report.go(global, &home),
-            Self::Verify(verify) => verify.go(global, &home),
-            Self::Export(export) => export.go(&home),
-            Self::Play(play) => play.go(global, &home),
-            Self::Metrics(metrics) => metrics.go(&home),
-            Self::Checkpoint(checkpoint) => checkpoint.go(global, &home),
+            Self::Log(list) => list.go(&home()?),
+            Self::Show(show) => show.go(global, &home()?),
+            Self::Report(report) => report.go(global, &home()?),
+            Self::Verify(verify) => verify.go(global),
+            Self::Export(export) => export.go(&home()?),
+            Self::Play(play) => play.go(global, &home()?),
+            Self::Metrics(metrics) => metrics.go(&home()?),
+            Self::Checkpoint(checkpoint) => checkpoint.go(global, &home()?),
+            Self::Bundle(bundle) => bundle.go(global, &home()?),
         }
     }
 }

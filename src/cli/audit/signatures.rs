@@ -5,11 +5,11 @@
 use std::fs::OpenOptions;
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use chrono::{DateTime, Utc};
 
-use crate::audit::Home;
+use crate::audit::{Bundle, Home};
 use crate::cli::Global;
 use crate::cli::failure::Failure;
 use crate::cli::given::show;
@@ -27,9 +27,18 @@ use crate::history::glass::REVIEW;
 use crate::id::{Digest, RunId};
 use crate::yaml::source::{LONGEST_PLAN, read_source};
 
+/// Where the files lie that signatures are over, and those by which they were looked at.
+#[derive(Clone, Copy)]
+pub enum Kept<'a> {
+    /// Beside the log, in the folder of the run.
+    Beside(&'a Home),
+    /// In a bundle of the run.
+    In(&'a Bundle),
+}
+
 /// Looks at each signature that the log has.
 pub struct Signatures<'a> {
-    home: &'a Home,
+    kept: Kept<'a>,
     /// The signers file of the reviewer, where they named one.
     trusted: Option<Signers>,
     /// Looked for when the first signature is met: a log without any needs none.
@@ -53,12 +62,12 @@ pub struct Of<'a> {
 
 impl<'a> Signatures<'a> {
     /// With the signers file of a reviewer, if they name one.
-    pub fn new(global: &Global, home: &'a Home, signers: Option<&Path>) -> Result<Self, Failure> {
+    pub fn new(global: &Global, kept: Kept<'a>, signers: Option<&Path>) -> Result<Self, Failure> {
         let trusted = match signers {
             Some(path) => Some(trusted(global, path)?),
             None => None,
         };
-        Ok(Self { home, trusted, keygen: None, recorded: 0, good: 0 })
+        Ok(Self { kept, trusted, keygen: None, recorded: 0, good: 0 })
     }
 
     /// Looks at what an event says of signatures, if it does.
@@ -117,21 +126,20 @@ impl<'a> Signatures<'a> {
     /// Whether a recorded signature is good.
     fn approval(&mut self, of: Of<'_>, approval: &Approval) -> Result<(), String> {
         fits(approval)?;
-        let folder = self.folder(of);
-        let (what, path) = match approval.namespace.as_str() {
-            OVERRIDE => ("a request", request_of(&folder, &approval.document)),
-            REVIEW => ("a review", folder.join("reviews").join(format!("{}.review.yaml", approval.document))),
-            _ => ("the plan", folder.join("plan.yaml")),
+        let (what, name) = match approval.namespace.as_str() {
+            OVERRIDE => ("a request", request_of(&approval.document)),
+            REVIEW => ("a review", format!("reviews/{}.review.yaml", approval.document)),
+            _ => ("the plan", "plan.yaml".to_owned()),
         };
         let whose = format!("the signature of {} over {what}", approval.person);
         let cannot = |why: String| format!("{whose} cannot be checked: {why}");
-        let document = kept(&path, &approval.document).map_err(cannot)?;
+        let (_, document) = self.kept.read(of.run, &name, &approval.document).map_err(cannot)?;
         let at = moment(of.time).map_err(cannot)?;
         let keygen = self.keygen.get_or_insert_with(|| Keygen::find(trust()).map_err(|error| error.to_string()));
         let keygen = keygen.as_ref().map_err(|why| cannot(why.clone()))?;
         // Under one at least: else it was illegal, and is not looked at.
         for under in &approval.under {
-            let (signers, revoked) = files(&folder, under).map_err(cannot)?;
+            let (signers, revoked) = files(self.kept, of.run, under).map_err(cannot)?;
             is_good(keygen, approval, &document, &signers, revoked.as_ref(), at).map_err(|why| {
                 format!("{whose} does not hold by the keys that are kept of policy number {}: {why}", under.number)
             })?;
@@ -150,17 +158,11 @@ impl<'a> Signatures<'a> {
 
     /// A request as it is kept, and the time of the entry that names it.
     fn kept_request(&self, of: Of<'_>, digest: &Digest) -> Result<(Request, DateTime<Utc>), String> {
-        let path = request_of(&self.folder(of), digest);
         let cannot = |why: String| format!("its request cannot be looked at: {why}");
-        let text = String::from_utf8(kept(&path, digest).map_err(cannot)?)
-            .map_err(|_| cannot(format!("{} is no text", path.display())))?;
-        let request = Request::from_kept(&text).map_err(|error| cannot(format!("{}: {error}", path.display())))?;
+        let (name, bytes) = self.kept.read(of.run, &request_of(digest), digest).map_err(cannot)?;
+        let text = String::from_utf8(bytes).map_err(|_| cannot(format!("{name} is no text")))?;
+        let request = Request::from_kept(&text).map_err(|error| cannot(format!("{name}: {error}")))?;
         Ok((request, moment(of.time).map_err(cannot)?))
-    }
-
-    /// Where that is kept which is of the same as an event.
-    fn folder(&self, of: Of<'_>) -> PathBuf {
-        of.run.map_or_else(|| self.home.unlocked(), |run| self.home.run(run))
     }
 }
 
@@ -196,41 +198,48 @@ fn trusted(global: &Global, path: &Path) -> Result<Signers, Failure> {
 }
 
 /// The files of a policy that a signature was looked at with.
-fn files(folder: &Path, under: &CountsUnder) -> Result<(Signers, Option<Revoked>), String> {
-    let folder = folder.join("policies");
-    let path = folder.join(format!("{}.allowed_signers", under.signers));
-    let name = path.display().to_string();
-    let text = String::from_utf8(kept(&path, &under.signers)?).map_err(|_| format!("{name} is no text"))?;
+fn files(kept: Kept<'_>, run: Option<&RunId>, under: &CountsUnder) -> Result<(Signers, Option<Revoked>), String> {
+    let (name, bytes) = kept.read(run, &format!("policies/{}.allowed_signers", under.signers), &under.signers)?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("{name} is no text"))?;
     let (signers, _) =
         Signers::read(Source::new(name.clone(), text)).map_err(|_| format!("{name} is no signers file"))?;
     let Some(digest) = &under.revoked else { return Ok((signers, None)) };
-    let path = folder.join(format!("{digest}.revoked"));
-    let name = path.display().to_string();
-    let revoked =
-        Revoked::read(&name, kept(&path, digest)?).map_err(|_| format!("{name} is no file of revoked keys"))?;
+    let (name, bytes) = kept.read(run, &format!("policies/{digest}.revoked"), digest)?;
+    let revoked = Revoked::read(&name, bytes).map_err(|_| format!("{name} is no file of revoked keys"))?;
     Ok((signers, Some(revoked)))
 }
 
 /// Where a request is kept.
-fn request_of(folder: &Path, digest: &Digest) -> PathBuf {
-    folder.join("requests").join(format!("{digest}.request.yaml"))
+fn request_of(digest: &Digest) -> String {
+    format!("requests/{digest}.request.yaml")
 }
 
-/// The bytes of a file that is kept, if they are those that were recorded.
-fn kept(path: &Path, digest: &Digest) -> Result<Vec<u8>, String> {
-    let read = || -> std::io::Result<Vec<u8>> {
-        let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(std::io::Error::other("it is not a regular file"));
+impl Kept<'_> {
+    /// The bytes of a file that is kept of a run, or of locks that were removed, if they are those that were recorded; and what to call it.
+    fn read(self, run: Option<&RunId>, name: &str, digest: &Digest) -> Result<(String, Vec<u8>), String> {
+        let (name, bytes) = match self {
+            Self::Beside(home) => {
+                let path = run.map_or_else(|| home.unlocked(), |run| home.run(run)).join(name);
+                let name = path.display().to_string();
+                let bytes = bytes_of(&path).map_err(|error| format!("{name} cannot be read: {error}"))?;
+                (name, bytes)
+            }
+            Self::In(bundle) => (name.to_owned(), bundle.read(name)?),
+        };
+        if Digest::of(&bytes) != *digest {
+            return Err(format!("{name} was changed: it has another SHA-256 than is recorded"));
         }
-        let mut bytes = Vec::new();
-        file.take(LONGEST_PLAN + 1).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let bytes = read().map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
-    if Digest::of(&bytes) != *digest {
-        return Err(format!("{} was changed: it has another SHA-256 than is recorded", path.display()));
+        Ok((name, bytes))
     }
+}
+
+fn bytes_of(path: &Path) -> std::io::Result<Vec<u8>> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(LONGEST_PLAN + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

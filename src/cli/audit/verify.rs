@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::signatures::{Of, Signatures};
+use super::signatures::{Kept, Of, Signatures};
 use super::unreadable;
-use crate::audit::{self, Anchors, Home, Objection, PublicKey};
+use crate::audit::{self, Anchors, Bundle, BundleReport, Finding, Home, Known, Objection, PublicKey};
 use crate::cli::failure::{Failure, put};
-use crate::cli::{Format, Global};
+use crate::cli::{Format, Global, place};
 use crate::diagnostic::escape::escape_text;
 use crate::history::state::{Phase, State, Verdict};
 use crate::history::unlocked::Unlocked;
@@ -20,16 +20,20 @@ const LONGEST_CHECKPOINT: u64 = 16 * 1024;
 
 /// Checks every entry of the log: nothing changed, removed, inserted or out of order; and every signature in it.
 ///
-/// Signatures are checked over the plans and requests that are kept beside the log, by the keys that were kept with them. It only reads, and trusts nothing that the writing part of the program has stored. docs/audit-format.md says how to do the
-/// same with standard tools.
+/// Signatures are checked over the plans and requests that are kept beside the log, by the keys that were kept with them. It only reads, and
+/// trusts nothing that the writing part of the program has stored. Given a bundle (`interlock audit bundle`), it checks that alone, with no
+/// home, on any machine. docs/audit-format.md says how to do the same with standard tools.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   interlock audit verify
   interlock audit verify --checkpoint /mnt/other/host.checkpoint --signers my_allowed_signers
   interlock audit verify --format json
+  interlock audit verify run.bundle --key interlock/019a…+d5bf3aca+AWZ…
 
 Exit codes: 0 nothing wrong, 11 the log does not verify, 1 it cannot be read, 2 a file that was given is wrong.")]
 pub struct Verify {
+    /// A bundle of a run, to be checked in the place of the log
+    bundle: Option<PathBuf>,
     /// Also hold the log against this checkpoint, which was kept elsewhere; may be given many times
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
@@ -42,10 +46,17 @@ pub struct Verify {
 }
 
 impl Verify {
-    pub(super) fn go(&self, global: &Global, home: &Home) -> Result<ExitCode, Failure> {
-        let mut states: BTreeMap<RunId, State> = BTreeMap::new();
-        let mut unlocked = Unlocked::default();
-        let mut signatures = Signatures::new(global, home, self.signers.as_deref())?;
+    pub(super) fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
+        let anchors = self.anchors()?;
+        match &self.bundle {
+            Some(path) => self.bundle(global, path, &anchors),
+            // A bundle needs no home.
+            None => self.log(global, &place::home(global)?, &anchors),
+        }
+    }
+
+    /// What was kept elsewhere.
+    fn anchors(&self) -> Result<Anchors, Failure> {
         let mut anchors = Anchors { checkpoints: Vec::new(), keys: self.key.clone() };
         for path in &self.checkpoint {
             let read = std::fs::File::open(path).and_then(|file| {
@@ -56,7 +67,26 @@ impl Verify {
             let note = read.map_err(|error| Failure::Wrong(format!("{}: {error}", path.display())))?;
             anchors.checkpoints.push((path.display().to_string(), note));
         }
-        let mut report = audit::verify_against(home, &anchors, |run, time, event| {
+        Ok(anchors)
+    }
+
+    /// Checks a bundle.
+    fn bundle(&self, global: &Global, path: &Path, anchors: &Anchors) -> Result<ExitCode, Failure> {
+        let opened = Bundle::open(path).map_err(|error| Failure::Wrong(error.to_string()))?;
+        let bundle = match opened {
+            Ok(bundle) => bundle,
+            Err(problem) => return say_of_bundle(global, &BundleReport::of_no_bundle(&problem), None),
+        };
+        let (report, signatures) = checked(global, &bundle, anchors, self.signers.as_deref())?;
+        say_of_bundle(global, &report, Some(signatures))
+    }
+
+    /// Checks the log of the home.
+    fn log(&self, global: &Global, home: &Home, anchors: &Anchors) -> Result<ExitCode, Failure> {
+        let mut states: BTreeMap<RunId, State> = BTreeMap::new();
+        let mut unlocked = Unlocked::default();
+        let mut signatures = Signatures::new(global, Kept::Beside(home), self.signers.as_deref())?;
+        let mut report = audit::verify_against(home, anchors, |run, time, event| {
             let Some(run) = run else {
                 unlocked.apply(event).map_err(|illegal| Objection::Illegal(illegal.to_string()))?;
                 return signatures.look(Of { run, plan: None, time }, event).map_err(Objection::NotBorneOut);
@@ -84,17 +114,7 @@ impl Verify {
         match global.format {
             Format::Human => put(&format!("{}\n", escape_text(report.to_string().trim_end())))?,
             Format::Json => {
-                for finding in &report.findings {
-                    let severity = match finding.severity {
-                        audit::Severity::Failure => "failure",
-                        audit::Severity::Note => "note",
-                    };
-                    let line = serde_json::json!({
-                        "severity": severity, "file": finding.file, "line": finding.line, "entry": finding.entry,
-                        "run": finding.run, "text": finding.text,
-                    });
-                    put(&format!("{line}\n"))?;
-                }
+                put_findings(&report.findings)?;
                 let head =
                     report.head.as_ref().map(|(seq, digest)| serde_json::json!({"entry": seq, "sha256": digest}));
                 let line = serde_json::json!({
@@ -109,4 +129,59 @@ impl Verify {
         }
         Ok(if report.verifies() { ExitCode::SUCCESS } else { ExitCode::from(11) })
     }
+}
+
+/// Checks a bundle, with people's signatures in it; and gives what is to be said of these to programs.
+pub(super) fn checked(
+    global: &Global,
+    bundle: &Bundle,
+    anchors: &Anchors,
+    signers: Option<&Path>,
+) -> Result<(BundleReport, serde_json::Value), Failure> {
+    let mut signatures = Signatures::new(global, Kept::In(bundle), signers)?;
+    let mut report = audit::verify_bundle(bundle, anchors, |run, plan, time, event| {
+        signatures.look(Of { run: Some(run), plan, time }, event)
+    });
+    report.report.remarks.extend(signatures.in_words());
+    Ok((report, signatures.in_json()))
+}
+
+/// Says what was found of a bundle.
+fn say_of_bundle(
+    global: &Global,
+    found: &BundleReport,
+    signatures: Option<serde_json::Value>,
+) -> Result<ExitCode, Failure> {
+    match global.format {
+        Format::Human => put(&format!("{}\n", escape_text(found.to_string().trim_end())))?,
+        Format::Json => {
+            put_findings(&found.report.findings)?;
+            let line = serde_json::json!({
+                "verifies": found.report.verifies(), "run": found.run, "state": found.state,
+                "entries": found.report.entries, "between": found.between, "log": found.log,
+                "log_entries": found.log_entries,
+                "signed_by": found.signed.as_ref().map(|(key, _)| key.to_string()),
+                "key_was_given": matches!(found.signed, Some((_, Known::FromElsewhere))),
+                "signatures": signatures,
+            });
+            put(&format!("{line}\n"))?;
+        }
+    }
+    Ok(if found.report.verifies() { ExitCode::SUCCESS } else { ExitCode::from(11) })
+}
+
+/// Each finding as one JSON object.
+fn put_findings(findings: &[Finding]) -> Result<(), Failure> {
+    for finding in findings {
+        let severity = match finding.severity {
+            audit::Severity::Failure => "failure",
+            audit::Severity::Note => "note",
+        };
+        let line = serde_json::json!({
+            "severity": severity, "file": finding.file, "line": finding.line, "entry": finding.entry,
+            "run": finding.run, "text": finding.text,
+        });
+        put(&format!("{line}\n"))?;
+    }
+    Ok(())
 }
