@@ -82,10 +82,42 @@ def is_signed(note, keys):
                 believed = True
     return believed
 
+def pae(kind, payload):
+    return b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
+
+def follow(keys, entry, known, findings):
+    """Takes in what an entry says of the log's key. `keys` are [key, the entry that replaced it, whether the one before has signed it]."""
+    seq, data = entry["seq"], entry["data"]
+    try:
+        if entry["event"] == "log_created" and "key" in data:
+            keys.append([key_of(data["key"]), None, False])
+        elif entry["event"] == "log_key_replaced":
+            old, new = key_of(data["old"]), key_of(data["new"])
+            keys = keys if keys else keys.append([old, None, False]) or keys
+            signed = "signature" in data
+            if old != keys[-1][0] or old == new or old[0] != new[0] or signed and not signed_by(
+                    old[2], pae("urn:interlock:log-key:v1", data["new"].encode()), unbase(data["signature"])):
+                findings.append(f"entry {seq}: no such key was replaced")
+                return
+            if not signed and new not in known:
+                findings.append(f"entry {seq}: the old key was lost, and nobody says that the new one is the log's")
+            keys[-1][1] = seq
+            keys.append([new, None, signed])
+    except ValueError:
+        findings.append(f"entry {seq}: not a key")
+
+def led_to(keys, known):
+    """The keys that are known, and those that one of them leads to."""
+    led, before = [], False
+    for key, _, vouched in keys:
+        before = key in known or (before and vouched)
+        led += [key] if before else []
+    return led
+
 # A log.
 
 def log(folder, given, known):
-    findings, leaves, keys = [], [], list(known)
+    findings, leaves, keys, known = [], [], [], keys_of(known)
     segments = sorted(name for name in os.listdir(folder) if re.fullmatch(r"\d{16,}\.jsonl", name))
     previous = "0" * 64
     for segment in segments:
@@ -105,12 +137,13 @@ def log(folder, given, known):
                 findings.append(f"the link to entry {number - 1} is broken")
             previous = hashlib.sha256(line).hexdigest()
             leaves.append(sha(b"\x00" + line))
-            if entry["event"] == "log_created" and "key" in entry["data"]:
-                keys.append(entry["data"]["key"])
+            follow(keys, entry, known, findings)
     public = os.path.join(folder, "..", "keys", "log.pub")
-    if os.path.exists(public):
-        keys.append(open(public).read())
-    keys = keys_of(keys)
+    public = keys_of([open(public).read()]) if os.path.exists(public) else []
+    last = [keys[-1][0]] if keys else public
+    if known and last and last[0] not in known + led_to(keys, known):
+        findings.append("no key that was given is that of the log, or leads to it")
+    all_keys = [key for key, _, _ in keys] + known + public
     beside = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if re.fullmatch(r"\d{16,}\.checkpoint", name)]
     for path in beside + given:
         if os.path.islink(path) or not os.path.isfile(path):
@@ -121,7 +154,8 @@ def log(folder, given, known):
         try:
             note = open(path, encoding="utf-8").read()
             _, size, tree, _, _ = checkpoint_of(note)
-            believed = is_signed(note, keys)
+            believed = is_signed(note, [key for key in all_keys if not any(key == one and until and until <= size
+                                                                           for one, until, _ in keys)])
         except (ValueError, AttributeError):
             findings.append(f"{path}: not a checkpoint")
             continue
@@ -237,7 +271,8 @@ def bundle(path, known):
     lines = files["entries.jsonl"].split(b"\n")
     if lines.pop() != b"":
         findings.append("the last entry has no end")
-    leaves, expected, keys, state, previous, of_run = [], {}, list(known), "open", None, 0
+    leaves, expected, keys, state, previous, of_run = [], {}, [], "open", None, 0
+    known = keys_of(known)
     for line in lines:
         entry = json.loads(line)
         seq = entry["seq"]
@@ -246,12 +281,11 @@ def bundle(path, known):
         previous = (seq, hashlib.sha256(line).hexdigest())
         leaves.append((seq - 1, sha(b"\x00" + line)))
         if "run" not in entry:
-            if entry["event"] != "log_created" or seq != 1:
+            if (entry["event"] == "log_created") != (seq == 1) or entry["event"] not in ("log_created", "log_key_replaced"):
                 findings.append(f"entry {seq} says nothing of the run or the log's key")
-            elif f"interlock/{entry['data']['log']}" != origin:
+            elif seq == 1 and f"interlock/{entry['data']['log']}" != origin:
                 findings.append("the checkpoint is of another log")
-            elif not known and "key" in entry["data"]:
-                keys.append(entry["data"]["key"])
+            follow(keys, entry, known, findings)
             continue
         of_run += 1
         if entry["run"] != said["run"]:
@@ -269,13 +303,17 @@ def bundle(path, known):
     if any(len(one) != 32 for one in proof) or climb(0, size, leaves, proof) != tree or proof or leaves:
         findings.append("the proof does not lead from the entries to the checkpoint")
     # What the log's key has signed.
-    keys = keys_of(keys or [said["key"]])
+    replaced = [key for key, until, _ in keys if until]
+    if known:
+        keys = [key for key in known + led_to(keys, known) if key not in replaced]
+    else:
+        keys = [keys[-1][0]] if keys else keys_of([said["key"]])
     if not is_signed(note, keys):
         findings.append("the checkpoint is not signed by a key of the log")
     envelope = json.loads(files["manifest.dsse.json"])
     kind, payload = "application/vnd.in-toto+json", files["manifest.json"]
-    encoded = b"DSSEv1 %d %s %d %s" % (len(kind), kind.encode(), len(payload), payload)
-    signed = [key for one in envelope["signatures"] for key in keys if one["keyid"] == f"{key[0]}+{key[1].hex()}"
+    encoded = pae(kind, payload)
+    signed = [key for one in envelope["signatures"] for key in {key[1]: key for key in keys}.values() if one["keyid"] == f"{key[0]}+{key[1].hex()}"
               and signed_by(key[2], encoded, unbase(one["sig"]))]
     if envelope["payloadType"] != kind or unbase(envelope["payload"]) != payload or len(signed) != len(envelope["signatures"]):
         findings.append("the manifest is not signed by a key of the log")

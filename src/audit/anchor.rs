@@ -1,4 +1,4 @@
-//! The checkpoints of a home: its key, made at first use; the text that says how long the log is and what its tree's root is, signed.
+//! The checkpoints of a home: the text that says how long the log is and what its tree's root is, signed.
 //! They lie beside the log, where they find a log that was cut or rewritten by somebody without the key; kept elsewhere, also one that
 //! was made anew by somebody with it.
 //!
@@ -7,18 +7,16 @@
 //! removed, since they are what shows it. What was worked out of the tree is kept in a cache, which is believed only where it leads to
 //! the root of a checkpoint that the key has signed.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags};
-use rustix::rand::GetRandomFlags;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
+use super::key::{former_keys, publish, signing_key};
 use super::line::MAX_LINE;
-use super::note::{Checkpoint, LogKey, NoteError, PublicKey};
+use super::note::{Checkpoint, LogKey, PublicKey};
 use super::read::{ReadError, Reader, list_names, open, read};
 use super::tail::Position;
 use super::tree::{Edge, Hash, leaf};
@@ -28,13 +26,9 @@ use crate::id::Digest;
 /// How many checkpoints are kept beside the log; each speaks of all entries before it.
 const KEPT: usize = 8;
 /// The longest cache or key file, in bytes.
-const LONGEST: u64 = 16 * 1024;
+pub(super) const LONGEST: u64 = 16 * 1024;
 /// The cache, in the home.
 const CACHE: &str = "tree.cache";
-/// How the name of a log begins; its UUID follows.
-const PREFIX: &str = "interlock/";
-/// The public half of the key, beside it.
-const PUBLIC: &str = "log.pub";
 
 /// A checkpoint that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +79,7 @@ pub enum AnchorError {
     },
 }
 
-fn failed(path: &Path) -> impl FnOnce(io::Error) -> AnchorError {
+pub(super) fn failed(path: &Path) -> impl FnOnce(io::Error) -> AnchorError {
     let path = path.to_owned();
     move |source| AnchorError::Io { path, source }
 }
@@ -96,15 +90,12 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> AnchorError {
 /// As said; nothing was changed then but that a key may have been made. Also if the log is not what a checkpoint beside it, signed by
 /// the same key, says of it.
 pub fn checkpoint(home: &Home) -> Result<Made, AnchorError> {
-    let key = match read_key(home)? {
-        Some(key) => key,
-        // A log that was made before there were keys, or where none could be made.
-        None => make_key(home)?,
-    };
-    publish(home, &key).map_err(failed(&home.path().join("keys")))?;
     let lock_path = home.audit().join(names::LOCK);
     let lock = File::open(&lock_path).map_err(failed(&lock_path))?;
     lock.lock().map_err(failed(&lock_path))?;
+    // Under the lock: the entry that replaces a key either stands before what is signed, or is not in it.
+    let key = signing_key(home)?;
+    publish(home, &key).map_err(failed(&home.path().join("keys")))?;
     let signed = signed_before(home, &key)?;
     let (edge, at, segment) = edge_of(home, &key, &signed)?;
     let checkpoint = Checkpoint { origin: key.public().name().to_owned(), size: edge.size(), root: edge.root() };
@@ -145,21 +136,14 @@ struct Signed {
     checkpoint: Checkpoint,
 }
 
-/// The checkpoints beside the log that the key has signed. Of the others [`verify`](super::verify()) says what they are.
+/// The checkpoints beside the log that the key, or one that it replaced, has signed. Of the others [`verify`](super::verify()) says what they are.
 fn signed_before(home: &Home, key: &LogKey) -> Result<Vec<Signed>, ReadError> {
-    let keys = [key.public()];
+    let keys: Vec<PublicKey> = former_keys(home).into_iter().chain([key.public()]).collect();
     let opened = kept(home)?.into_iter().filter_map(|(name, note)| {
         let (checkpoint, _) = Checkpoint::open(&note.ok()?, &keys).ok()?;
         Some(Signed { name, checkpoint })
     });
     Ok(opened.collect())
-}
-
-/// The public half of the home's key, as it lies beside it; none if there is none that can be read. Where the log was cut before the
-/// entry that names it, this still tells whose the checkpoints are.
-pub(super) fn public_key(home: &Home) -> Option<PublicKey> {
-    let text = read_bounded(&home.path().join("keys").join(PUBLIC)).ok()?;
-    std::str::from_utf8(&text).ok()?.parse().ok()
 }
 
 /// The tree up to the end of the log: from the cache where that is right, else from the first entry. Under the lock.
@@ -256,98 +240,6 @@ fn ends_as_before(home: &Home, segment: &str, at: &Position) -> bool {
     Digest::of(line) == at.prev
 }
 
-/// The home's key, of which [`checkpoint`] has made sure that there is one.
-pub(super) fn signing_key(home: &Home) -> Result<LogKey, AnchorError> {
-    match read_key(home)? {
-        Some(key) => Ok(key),
-        None => Err(AnchorError::Key { path: key_path(home), problem: "there is no key".to_owned() }),
-    }
-}
-
-fn key_path(home: &Home) -> PathBuf {
-    home.path().join("keys").join("log.key")
-}
-
-fn read_key(home: &Home) -> Result<Option<LogKey>, AnchorError> {
-    let path = key_path(home);
-    let problem = |problem: String| AnchorError::Key { path: path.clone(), problem };
-    let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(&path)(error)),
-    };
-    let status = file.metadata().map_err(failed(&path))?;
-    let us = rustix::process::geteuid().as_raw();
-    if !status.is_file() || status.uid() != us || status.mode() & 0o077 != 0 {
-        return Err(problem("the log's key must be a file of yours that nobody else can read (mode 0600)".to_owned()));
-    }
-    let mut text = String::new();
-    file.take(LONGEST).read_to_string(&mut text).map_err(failed(&path))?;
-    let key = LogKey::from_file(&text).map_err(|error: NoteError| problem(error.to_string()))?;
-    Ok(Some(key))
-}
-
-/// How a log is called that is about to be made, and its key: the home's, which is made if there is none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Birth {
-    /// The UUID of the log.
-    pub(super) log: String,
-    /// The public half of its key; none if none could be made: then there are no checkpoints, and each run says so.
-    pub(super) key: Option<String>,
-}
-
-/// For a log that is about to be made. Of two programs that make it at once, both get the same.
-pub(super) fn birth(home: &Home) -> Birth {
-    let key = match read_key(home) {
-        Ok(Some(key)) => Some(key),
-        Ok(None) => make_key(home).ok(),
-        Err(_) => None,
-    };
-    let named = key.as_ref().and_then(|key| {
-        let public = key.public();
-        let log = public.name().strip_prefix(PREFIX)?.to_owned();
-        Some(Birth { log, key: Some(public.to_string()) })
-    });
-    named.unwrap_or_else(|| Birth { log: Uuid::now_v7().to_string(), key: None })
-}
-
-/// Makes a key: its file is whole and durable, or not there. Another program may have made one meanwhile; then that one is it.
-fn make_key(home: &Home) -> Result<LogKey, AnchorError> {
-    let path = key_path(home);
-    let folder = home.path().join("keys");
-    match DirBuilder::new().mode(0o700).create(&folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed(&folder)(error)),
-        Ok(()) | Err(_) => {}
-    }
-    let mut seed = [0_u8; 32];
-    rustix::rand::getrandom(&mut seed[..], GetRandomFlags::empty()).map_err(|error| failed(&path)(error.into()))?;
-    let key = LogKey::new(&format!("{PREFIX}{}", Uuid::now_v7()), &seed);
-    let unfinished = folder.join(format!("log.key.{}", std::process::id()));
-    let made = write_new(&unfinished, key.to_file().as_bytes()).and_then(|file| {
-        file.sync_all()?;
-        rustix::fs::renameat_with(CWD, &unfinished, CWD, &path, RenameFlags::NOREPLACE)?;
-        File::open(&folder)?.sync_all()
-    });
-    if let Err(error) = made {
-        let _ = std::fs::remove_file(&unfinished);
-        return match read_key(home)? {
-            Some(key) => Ok(key),
-            None => Err(failed(&path)(error)),
-        };
-    }
-    Ok(key)
-}
-
-/// Puts the public half beside the key, where it is not there.
-fn publish(home: &Home, key: &LogKey) -> io::Result<()> {
-    let path = home.path().join("keys").join(PUBLIC);
-    let text = format!("{}\n", key.public());
-    if read_bounded(&path).is_ok_and(|there| there == text.as_bytes()) {
-        return Ok(());
-    }
-    write_whole(&home.path().join("keys").join("log.pub.new"), &path, text.as_bytes())
-}
-
 /// Removes all but the newest checkpoints of those that were signed before and the one of this size: each speaks of everything before
 /// it. What the key has not signed is left for [`verify`](super::verify()) to name.
 fn remove_old(home: &Home, signed: &[Signed], made: u64) {
@@ -359,7 +251,7 @@ fn remove_old(home: &Home, signed: &[Signed], made: u64) {
     }
 }
 
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
@@ -370,20 +262,20 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Writes a file that can be made again, so it is not synced: after a power cut it may be empty.
-fn write_whole(unfinished: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_whole(unfinished: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let _ = std::fs::remove_file(unfinished);
     write_new(unfinished, bytes)?;
     std::fs::rename(unfinished, path)
 }
 
 /// Writes a file whose bytes are on disk before it has its name. The name itself may be lost in a power cut.
-fn write_synced(unfinished: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_synced(unfinished: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let _ = std::fs::remove_file(unfinished);
     write_new(unfinished, bytes)?.sync_data()?;
     std::fs::rename(unfinished, path)
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<File> {
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
     Ok(file)

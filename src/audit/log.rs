@@ -20,8 +20,8 @@ use std::sync::Arc;
 use chrono::Utc;
 use uuid::Uuid;
 
-use super::anchor::{Birth, birth};
 use super::error::{LogError, io_error};
+use super::key::{Birth, birth};
 use super::line::MAX_LINE;
 use super::lines::Lines;
 use super::read::list_names;

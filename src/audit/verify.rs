@@ -12,12 +12,14 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
-use super::anchor::{kept, public_key};
+use super::anchor::kept;
+use super::key::public_key;
 use super::line::{Decoded, FIRST_PREV, LineError, decode, plain, seq_of};
 use super::lines::{LineEnd, Lines, RawLine};
 use super::note::{Checkpoint, PublicKey};
 use super::read::{ReadError, list_names, open, read_at};
 use super::report::{Finding, Kind, Objection, Report, Severity};
+use super::succession::Succession;
 use super::tail::{Position, Tail, judge_unlocked};
 use super::tree::{Edge, Hash, leaf};
 use super::{Home, names};
@@ -61,6 +63,7 @@ pub fn verify_against(
     let segments = names::segments(&all);
     let Some(last) = segments.last() else { return Err(ReadError::NoLog { path: folder }) };
     let mut verifier = Verifier::new(folder, fold);
+    verifier.given = anchors.keys.clone();
     let mut checkpoints: Vec<(Where, String, Vec<u8>)> = Vec::new();
     for (name, note) in kept(home)? {
         match note {
@@ -79,8 +82,9 @@ pub fn verify_against(
         verifier.segment(*first, role);
     }
     verifier.others(&all);
-    let mut keys = std::mem::take(&mut verifier.keys);
-    keys.extend(anchors.keys.iter().cloned().chain(public_key(home)));
+    let beside = public_key(home);
+    let keys: Vec<PublicKey> = verifier.keys.all().chain(&anchors.keys).chain(&beside).cloned().collect();
+    verifier.is_led_to(beside.as_ref());
     for (place, name, note) in checkpoints {
         verifier.checkpoint(place, &name, &note, &keys);
     }
@@ -135,7 +139,9 @@ struct Verifier<F> {
     sizes: BTreeSet<u64>,
     roots: BTreeMap<u64, Hash>,
     /// The keys that the log names as its own.
-    keys: Vec<PublicKey>,
+    keys: Succession,
+    /// The keys that are known to be the log's from elsewhere.
+    given: Vec<PublicKey>,
 }
 
 impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F> {
@@ -157,7 +163,8 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
             edge: Edge::default(),
             sizes: BTreeSet::new(),
             roots: BTreeMap::new(),
-            keys: Vec::new(),
+            keys: Succession::default(),
+            given: Vec::new(),
         }
     }
 
@@ -350,14 +357,7 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
 
     /// What an entry says, and whether it can have happened.
     fn event(&mut self, line: u64, seq: u64, run: Option<RunId>, time: &str, event: Event) {
-        let of_the_log = matches!(
-            event,
-            Event::LogCreated { .. }
-                | Event::LogRepaired { .. }
-                | Event::LockRemoved { .. }
-                | Event::LockKept { .. }
-                | Event::NotifyFailed { .. }
-        );
+        let of_the_log = event.is_of_the_log();
         if (seq == 1) != matches!(event, Event::LogCreated { .. }) {
             let text = "a log begins with `log_created`, and has it nowhere else".to_owned();
             self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), run.clone(), text);
@@ -388,13 +388,17 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
         }
         match event {
             Event::LogRepaired { kept_in, digest, .. } => self.repairs.push((kept_in, digest, seq)),
-            Event::LogCreated { key: Some(key), .. } => match key.parse() {
-                Ok(key) => self.keys.push(key),
-                Err(error) => {
-                    let text = format!("the key that it names cannot be read: {error}");
-                    self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), None, plain(&text));
+            Event::LogCreated { key: Some(key), .. } => {
+                if let Err(problem) = self.keys.created(&key) {
+                    self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), None, plain(&problem));
                 }
-            },
+            }
+            Event::LogKeyReplaced { old, new, signature, .. } => {
+                let problem = self.keys.replaced(seq, &old, &new, signature.as_deref());
+                if let Some((severity, text)) = problem.err().map(|problem| problem.told(&self.given)) {
+                    self.finding(severity, Kind::Impossible, Some(line), Some(seq), None, plain(&text));
+                }
+            }
             _ => {}
         }
     }
@@ -438,6 +442,17 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
         }
     }
 
+    /// That the log's key is one of those that are known from elsewhere, or that one of these leads to it, if any were given.
+    fn is_led_to(&mut self, beside: Option<&PublicKey>) {
+        let Some(last) = self.keys.last().or(beside).cloned() else { return };
+        if self.given.is_empty() || self.given.contains(&last) || self.keys.led_to(&self.given).contains(&last) {
+            return;
+        }
+        self.segment = "keys/log.pub".to_owned();
+        let text = format!("the log's key is {last}, and none of the keys that were given is it or leads to it");
+        self.fail(Kind::Checkpoint, None, None, plain(&text));
+    }
+
     /// Holds a checkpoint against the log.
     fn checkpoint(&mut self, place: Where, name: &str, note: &[u8], keys: &[PublicKey]) {
         self.segment = plain(name);
@@ -450,6 +465,13 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
             Err(error) => return self.fail(Kind::Checkpoint, None, None, plain(&error.to_string())),
         };
         let (size, entries) = (checkpoint.size, self.edge.size());
+        if let Some(until) = self.keys.until(key).filter(|until| *until <= size) {
+            let text = format!(
+                "it speaks of {size} entries and is signed by a key that entry {until} replaced: whoever signed it had that key later than \
+                 the log did"
+            );
+            return self.fail(Kind::Checkpoint, None, Some(until), text);
+        }
         match self.roots.get(&size) {
             Some(root) if *root == checkpoint.root => {
                 let anchored = match place {

@@ -137,6 +137,7 @@ impl Display {
             }
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
+            | Event::LogKeyReplaced { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::NotifyFailed { .. }

@@ -158,6 +158,7 @@ impl State {
             Event::RunOpened { .. } | Event::RunResumed { .. } | Event::ApprovalAccepted(_) => Intake::Open,
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
+            | Event::LogKeyReplaced { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::NotifyFailed { .. }

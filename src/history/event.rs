@@ -244,6 +244,18 @@ pub enum Event {
         /// The file beside the log that keeps its bytes.
         kept_in: String,
     },
+    /// The key that signs the log's checkpoints was replaced; from here on the new one signs. Of no run.
+    LogKeyReplaced {
+        /// The public half of the key that signed until then.
+        old: String,
+        /// The public half of the one that signs from then on.
+        new: String,
+        /// The old key's signature over the new one, in base64; none if the old one was lost.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        signature: Option<String>,
+        /// Why, in the person's words.
+        reason: String,
+    },
     /// A person removed the lock of a run that is gone, so that neither it nor its log can free it. Of no run.
     LockRemoved {
         /// The lock's name.
@@ -716,6 +728,21 @@ pub struct Interpreter {
     pub path: String,
     /// The SHA-256 of its bytes.
     pub digest: Digest,
+}
+
+impl Event {
+    /// Whether it is about the log itself, and so of no run.
+    pub fn is_of_the_log(&self) -> bool {
+        matches!(
+            self,
+            Self::LogCreated { .. }
+                | Self::LogRepaired { .. }
+                | Self::LogKeyReplaced { .. }
+                | Self::LockRemoved { .. }
+                | Self::LockKept { .. }
+                | Self::NotifyFailed { .. }
+        )
+    }
 }
 
 impl Cause {

@@ -43,6 +43,7 @@ pub fn name(event: &Event) -> &'static str {
     match event {
         Event::LogCreated { .. } => "log_created",
         Event::LogRepaired { .. } => "log_repaired",
+        Event::LogKeyReplaced { .. } => "log_key_replaced",
         Event::LockRemoved { .. } => "lock_removed",
         Event::LockKept { .. } => "lock_kept",
         Event::NotifyFailed { .. } => "notify_failed",

@@ -209,6 +209,7 @@ impl State {
         match event {
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
+            | Event::LogKeyReplaced { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::NotifyFailed { .. } => refuse("an entry about the log inside a run"),

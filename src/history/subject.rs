@@ -35,6 +35,7 @@ impl Event {
             | Self::GlassBroken(_)
             | Self::GlassTold { .. }
             | Self::NotifyFailed { .. }
+            | Self::LogKeyReplaced { .. }
             | Self::RunRefused { .. }
             | Self::RunOpened { .. }
             | Self::ApprovalAccepted(_)

@@ -249,6 +249,7 @@ fn weight(event: &Event) -> (Severity, Outcome) {
         | Event::StepAccepted { .. }
         | Event::WaivedFactSeen { .. }
         | Event::RunAbandoned { .. }
+        | Event::LogKeyReplaced { .. }
         | Event::LockRemoved { .. } => (Severity::Medium, Outcome::None),
         Event::LogRepaired { .. }
         | Event::SignalReceived { .. }

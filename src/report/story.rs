@@ -44,6 +44,12 @@ impl Teller {
                 escape_line(segment),
                 escape_line(kept_in)
             )],
+            Event::LogKeyReplaced { new, signature, reason, .. } => vec![format!(
+                "the log's key was replaced{}: {}; the new one is {}",
+                if signature.is_some() { "" } else { ", the old one being lost" },
+                escape_line(reason),
+                escape_line(new)
+            )],
             Event::TakeUpRefused { command, reason, .. } => vec![format!(
                 "{} wanted to {}, and was refused: {}",
                 escape_line(&by_whom(&entry.who)),

@@ -200,6 +200,7 @@ impl Waits {
             }
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
+            | Event::LogKeyReplaced { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::RunRefused { .. }

@@ -17,6 +17,7 @@ mod interrupts;
 #[path = "../lab/mod.rs"]
 mod lab;
 mod locks;
+mod log_keys;
 mod monit_states;
 mod monitoring;
 mod overrides;

@@ -11,7 +11,8 @@ use sha2::{Digest as _, Sha256};
 use super::contents::Contents;
 use super::statement::{self, Predicate, Statement, Subject, seal};
 use super::{CHECKPOINT, ENTRIES, ENVELOPE, MANIFEST, PROOF, TRANSCRIPTS, rank, standing};
-use crate::audit::anchor::{AnchorError, checkpoint, signing_key};
+use crate::audit::anchor::{AnchorError, checkpoint};
+use crate::audit::key::signing_key;
 use crate::audit::read::{ReadError, open, read};
 use crate::audit::tar::{END, LARGEST, MOST, header, padding};
 use crate::audit::tree::{leaf, prove};
@@ -157,8 +158,8 @@ impl Taken {
 }
 
 /// Whether an entry of no run says which log it is, or by which key it is signed.
-pub(super) fn tells_of_the_log(event: &Event) -> bool {
-    matches!(event, Event::LogCreated { .. })
+fn tells_of_the_log(event: &Event) -> bool {
+    matches!(event, Event::LogCreated { .. } | Event::LogKeyReplaced { .. })
 }
 
 /// A file of the bundle that is made.

@@ -8,7 +8,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::contents::{Contents, Expected};
-use super::make::tells_of_the_log;
 use super::statement::{Statement, opened};
 use super::transcript::{self, Told};
 use super::{Bundle, CHECKPOINT, ENTRIES, ENVELOPE, MANIFEST, PROOF, standing};
@@ -16,6 +15,7 @@ use crate::audit::line::{decode, plain};
 use crate::audit::lines::{LineEnd, Lines};
 use crate::audit::note::{Checkpoint, PublicKey};
 use crate::audit::report::{Finding, Kind, Report, Severity};
+use crate::audit::succession::Succession;
 use crate::audit::tar::Member;
 use crate::audit::tree::{Hash, leaf, root_of};
 use crate::audit::{Anchors, FIRST_PREV};
@@ -75,7 +75,8 @@ pub fn verify_bundle(
         impossible: false,
         contents: Contents::default(),
         log: None,
-        keys: Vec::new(),
+        keys: Succession::default(),
+        given: &anchors.keys,
     };
     let statement = verifier.manifest();
     verifier.found.run = statement.as_ref().map(|statement| statement.predicate.run.clone());
@@ -85,11 +86,13 @@ pub fn verify_bundle(
         verifier.entries(&claimed);
     }
     let known = if anchors.keys.is_empty() { Known::FromTheBundle } else { Known::FromElsewhere };
-    let mut keys = match known {
-        Known::FromElsewhere => anchors.keys.clone(),
-        Known::FromTheBundle => verifier.keys.clone(),
+    let mut keys: Vec<PublicKey> = match known {
+        Known::FromElsewhere => verifier.keys.led_to(&anchors.keys).into_iter().chain(anchors.keys.clone()).collect(),
+        Known::FromTheBundle => verifier.keys.last().cloned().into_iter().collect(),
     };
-    if keys.is_empty() {
+    // What a key was replaced in does not speak by it any more.
+    keys.retain(|key| verifier.keys.until(key).is_none());
+    if known == Known::FromTheBundle && verifier.keys.last().is_none() {
         // A log that was made when it had no key.
         keys.extend(statement.as_ref().and_then(|statement| statement.predicate.key.parse().ok()));
     }
@@ -121,9 +124,10 @@ struct Verifier<'a, F> {
     /// Whether an event of the run could not have happened, so that what follows says nothing.
     impossible: bool,
     contents: Contents,
-    /// The UUID of the log, and the keys that it names.
+    /// The UUID of the log, the keys that it names, and those that are known from elsewhere.
     log: Option<String>,
-    keys: Vec<PublicKey>,
+    keys: Succession,
+    given: &'a [PublicKey],
 }
 
 impl<F: FnMut(&RunId, Option<&Digest>, &str, &Event) -> Result<(), String>> Verifier<'_, F> {
@@ -258,9 +262,16 @@ impl<F: FnMut(&RunId, Option<&Digest>, &str, &Event) -> Result<(), String>> Veri
             match &entry.event {
                 Event::LogCreated { log, key, .. } if seq == 1 => {
                     self.log = Some(log.clone());
-                    self.keys.extend(key.as_ref().and_then(|key| key.parse().ok()));
+                    if let Some(Err(problem)) = key.as_ref().map(|key| self.keys.created(key)) {
+                        self.fail_at(Kind::Impossible, seq, plain(&problem));
+                    }
                 }
-                event if tells_of_the_log(event) && seq > 1 => {}
+                Event::LogKeyReplaced { old, new, signature, .. } => {
+                    let problem = self.keys.replaced(seq, old, new, signature.as_deref()).err();
+                    if let Some((severity, text)) = problem.map(|problem| problem.told(self.given)) {
+                        self.finding(severity, Kind::Impossible, Some(seq), plain(&text));
+                    }
+                }
                 _ => self.fail_at(Kind::Impossible, seq, "it says nothing of the run nor of the log's key".to_owned()),
             }
             return;

@@ -4,6 +4,7 @@ mod bundle;
 mod checkpoint;
 mod export;
 mod filter;
+mod key;
 mod list;
 mod metrics;
 mod play;
@@ -43,6 +44,7 @@ pub enum Audit {
     Metrics(metrics::Metrics),
     Checkpoint(checkpoint::MakeCheckpoint),
     Bundle(bundle::MakeBundle),
+    Key(key::Key),
 }
 
 impl Audit {
@@ -60,6 +62,7 @@ impl Audit {
             Self::Metrics(metrics) => metrics.go(&home()?),
             Self::Checkpoint(checkpoint) => checkpoint.go(global, &home()?),
             Self::Bundle(bundle) => bundle.go(global, &home()?),
+            Self::Key(key) => key.go(global, &home()?),
         }
     }
 }

@@ -339,6 +339,7 @@ impl Account {
             Event::RunUndone { kept, .. } => self.kept = kept,
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
+            | Event::LogKeyReplaced { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::GlassTold { .. }

@@ -112,6 +112,7 @@ impl Account {
             | Event::StepRetried { .. }
             | Event::LogCreated { .. }
             | Event::LogRepaired { .. }
+            | Event::LogKeyReplaced { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::WatchesArmed { .. }
