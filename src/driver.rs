@@ -16,6 +16,7 @@ pub mod looker;
 pub mod next;
 pub mod notify;
 pub mod programs;
+pub mod removal;
 pub mod stale;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::driver::launch::End;
 use crate::driver::looker::{Job, Looked, Looker};
 use crate::driver::notify::{Notifier, Told};
 use crate::driver::programs::{Found, Wanted};
+use crate::driver::removal::Removal;
 use crate::exec::command::User;
 use crate::exec::containment::Containment;
 use crate::exec::process::{Control, Ended, OnOutput};
@@ -86,6 +88,8 @@ pub struct Run {
     pub programs: Arc<Programs>,
     /// Which commands are told of which entries.
     pub notify: Vec<NotifyRule>,
+    /// What is removed from all that steps write.
+    pub redact: Option<Removal>,
     /// Whether it begins, or is taken up again.
     pub beginning: Beginning,
 }
@@ -751,8 +755,10 @@ impl Driver {
         let name = launch::attempt_name(&step.id, self.way(), attempt);
         let folder = self.run.home.run(&self.run.id);
         let ends = launch::Ends { on_output: self.output_sink(), on_end: self.end_sink() };
-        let (containment, masks) = (&self.containment, self.secrets.masks());
-        let started = self.guard.start(|| prepared.start(containment, &name, &folder, masks, ends));
+        let redact = self.run.redact.as_ref().map(|removal| removal.plan(&self.run.id, &folder, &name));
+        let taken_out = launch::TakenOut { masks: self.secrets.masks(), redact };
+        let containment = &self.containment;
+        let started = self.guard.start(|| prepared.start(containment, &name, &folder, taken_out, ends));
         match started {
             // A held fact broke just now; its message is in the inbox and ends the step, which has not begun.
             None => {

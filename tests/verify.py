@@ -197,7 +197,7 @@ def members(data):
     first = ["manifest.json", "manifest.dsse.json", "checkpoint", "entries.jsonl", "proof", "plan.yaml"]
     rest = names[5:] if names[5:6] != ["plan.yaml"] else names[6:]
     kinds = [r"requests/[0-9a-f]{64}\.request\.yaml", r"policies/[0-9a-f]{64}\.(policy\.yaml|allowed_signers|revoked)",
-             r"reviews/[0-9a-f]{64}\.review\.yaml", r"transcripts/[a-z0-9_-][a-z0-9_.-]*\.cast"]
+             r"reviews/[0-9a-f]{64}\.review\.yaml", r"transcripts/[a-z0-9_-][a-z0-9_.-]*\.cast(\.redacted)?"]
     order = [[at for at, kind in enumerate(kinds) if re.fullmatch(kind, name)] for name in rest]
     if names[:5] != first[:5] or [] in order or [x for x in zip(order, rest)] != sorted(zip(order, rest)):
         raise ValueError("it has not the files of a bundle in their order")
@@ -248,6 +248,8 @@ def named(entry, run):
     if event == "step_ended" and "output" in data:
         name = re.fullmatch(f"runs/{run}/([^/]+)", data["output"]["transcript"]).group(1)
         found.append((f"transcripts/{name}", data["output"]))
+        if "redacted" in data["output"]:
+            found.append((f"transcripts/{name}.redacted", data["output"]["redacted"]["digest"]))
     return found
 
 STANDS = {"run_opened": "open", "run_resumed": "open", "run_halted": "halted", "run_completed": "completed",

@@ -39,7 +39,7 @@ pub struct Report {
 pub enum Objection {
     /// It cannot have happened at this point, so what follows in this run says nothing any more and is not handed out.
     Illegal(String),
-    /// It can, but what it says of signatures is not borne out by what is kept. What follows is looked at all the same.
+    /// It can, but what it says of signatures, or of what is kept beside the log, is not borne out by that. What follows is looked at all the same.
     NotBorneOut(String),
 }
 

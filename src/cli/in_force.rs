@@ -16,8 +16,10 @@ use crate::cli::keep::keep;
 use crate::consent::calendar::WindowState;
 use crate::consent::door::Trust;
 use crate::consent::operator::{Acting, NotAnOperator};
-use crate::consent::policy::{Limits, MACHINE, NotifyRule, Policy, Subject};
+use crate::consent::policy::{Limits, MACHINE, NotifyRule, Policy, RedactRule, Subject};
 use crate::consent::question::{Operator, Policies, Requirement};
+use crate::driver::removal::Removal;
+use crate::exec::redact::Redactions;
 use crate::history::approval::PolicyInForce;
 use crate::history::entry::Who;
 use crate::history::event::Event;
@@ -121,6 +123,21 @@ impl InForce {
     /// Which commands are told of which entries.
     pub fn notify(&self) -> Vec<NotifyRule> {
         self.policies.iter().flat_map(|policy| policy.notify.clone()).collect()
+    }
+
+    /// What is removed from all that steps write, by every rule of every policy; none where there is no rule. The key by which that is
+    /// committed to is in the home then.
+    pub fn redact(&self, home: &Home) -> Result<Option<Removal>, Failure> {
+        let mut rules: Vec<&RedactRule> = Vec::new();
+        for rule in self.policies.iter().flat_map(|policy| &policy.redact) {
+            if !rules.contains(&rule) {
+                rules.push(rule);
+            }
+        }
+        let rules = rules.into_iter().map(|rule| (rule.name.clone(), rule.pattern.clone())).collect();
+        let redactions = Redactions::new(rules)
+            .map_err(|why| Failure::Wrong(format!("the rules of `redact` of all policies in force: {why}")))?;
+        Removal::new(home, redactions).map_err(|why| Failure::Internal(format!("{why}; nothing was started")))
     }
 
     /// As it stands in a plan.

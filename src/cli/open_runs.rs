@@ -173,6 +173,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
     // A person may have taken an hour to answer: what follows is judged after that, under the policies of now.
     let in_force = InForce::open(global, &who)?;
+    let redact = in_force.redact(&home)?;
     let refused = |reason: &str| not_taken_up(&home, &who, &in_force, &open.run, command, reason);
     let operator = in_force.may_operate(&home)?.map_err(|reason| refused(&reason))?;
     let mut overrides = Vec::new();
@@ -260,6 +261,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         home,
         programs: Arc::default(),
         notify: in_force.notify(),
+        redact,
         beginning: Beginning::Again(Box::new(state), resumption),
     };
     let keep = || in_force.keep(&kept.0, &kept.1).and_then(|()| requests.keep(&kept.0, &kept.1));

@@ -158,6 +158,7 @@ impl Run {
         // A person may have taken an hour to answer, so what depends on the time, and on files that others keep, is judged again.
         let in_force = InForce::open(global, &who)?;
         (attempt.policies, attempt.notify) = (in_force.recorded(), in_force.notify());
+        let redact = in_force.redact(&home)?;
         let needed = ask(&in_force, &home, &procedure, self.glass.emergency())?;
         let needed = needed.map_err(|reason| attempt.not_allowed(&reason))?;
         let place = Place { global, home: &home, who: &who, in_force: &in_force };
@@ -213,6 +214,7 @@ impl Run {
             home: home.clone(),
             programs: Arc::new(programs),
             notify: in_force.notify(),
+            redact,
             beginning: Beginning::New(Box::new(state)),
         };
         let code = carry(global, run, log, secrets, locks, plan_is_kept);

@@ -8,4 +8,5 @@ mod page;
 mod policies;
 mod questions;
 mod recorded;
+mod redact;
 mod signatures;

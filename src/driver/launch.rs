@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::driver::programs::{Found, SHELL};
@@ -11,10 +11,10 @@ use crate::exec::capture::{CapturedEnding, run_captured};
 use crate::exec::command::{Command, Stdin, User};
 use crate::exec::containment::Containment;
 use crate::exec::mask;
-use crate::exec::process::{self, Control, Ended, Exit, Leftover, OnOutput, OutputPlan, Running};
+use crate::exec::process::{self, Control, Ended, Exit, Leftover, OnOutput, OutputPlan, RedactPlan, Running};
 use crate::exec::program::{self, PATH, Programs};
 use crate::exec::transcript::TranscriptPlan;
-use crate::history::event::{Ending, Output, Program, Way};
+use crate::history::event::{Ending, Output, Program, Redacted, Way};
 use crate::history::state::{State, StepStatus};
 use crate::id::{Digest, RunId, StepId};
 use crate::machine::People;
@@ -274,6 +274,19 @@ pub struct Ends {
     pub on_end: Box<dyn FnOnce(Ended) + Send>,
 }
 
+/// What is taken out of all that a step writes.
+pub struct TakenOut {
+    /// The secrets.
+    pub masks: mask::Secrets,
+    /// What the policies in force remove, if they do.
+    pub redact: Option<RedactPlan>,
+}
+
+/// Where the transcript of an attempt lies in the folder of its run.
+pub fn transcript_of(folder: &Path, attempt: &str) -> PathBuf {
+    folder.join(format!("{attempt}.cast"))
+}
+
 impl Prepared {
     /// The program and its digest, for the record.
     pub fn program(&self) -> Program {
@@ -289,15 +302,16 @@ impl Prepared {
         containment: &Containment,
         name: &str,
         folder: &Path,
-        masks: mask::Secrets,
+        taken_out: TakenOut,
         ends: Ends,
     ) -> Result<Control, String> {
         if let Some(interpreter) = &self.interpreter {
             interpreter.check_path(self.command.user.uid).map_err(|error| error.to_string())?;
         }
         let output = OutputPlan {
-            transcript: TranscriptPlan::at(folder.join(format!("{name}.cast"))),
-            secrets: masks,
+            transcript: TranscriptPlan::at(transcript_of(folder, name)),
+            secrets: taken_out.masks,
+            redact: taken_out.redact,
             on_output: ends.on_output,
             // The end of the step says it too, and there it is recorded.
             on_trouble: Box::new(|_| {}),
@@ -332,12 +346,18 @@ pub fn end_of(ended: Ended, told: Option<Ending>, home: &Path) -> End {
         Exit::Signal(signal) => Ending::Signalled { signal },
         Exit::StillThere => Ending::Interrupted,
     });
+    let in_home = |path: &Path| path.strip_prefix(home).unwrap_or(path).display().to_string();
     let output = ended.output.map(|recorded| Output {
         bytes: recorded.bytes,
         digest: Digest::from_bytes(&recorded.digest),
-        transcript: recorded.path.strip_prefix(home).unwrap_or(&recorded.path).display().to_string(),
+        transcript: in_home(&recorded.path),
         left_out: recorded.left_out,
         trouble: recorded.trouble,
+        redacted: recorded.removed.map(|removed| Redacted {
+            count: removed.count,
+            digest: Digest::from_bytes(&removed.digest),
+            file: in_home(&removed.path),
+        }),
     });
     let survivors =
         ended.survivors.iter().map(|process| format!("{} {} (SIGKILL did not end it)", process.pid, process.name));

@@ -19,11 +19,13 @@ use rustix::pipe::PipeFlags;
 use rustix::process::Signal;
 
 use crate::exec::command::{Command, Stdin};
+use crate::exec::commit::{List, ListPlan};
 use crate::exec::containment::Containment;
 use crate::exec::mask::Secrets;
 use crate::exec::program::{Format, ProgramError};
 pub use crate::exec::recorder::{OnOutput, OnTrouble};
 use crate::exec::recorder::{Recorder, Stream};
+use crate::exec::redact::Redactions;
 use crate::exec::spawn::{self, Entry, Killability, Launch, LaunchFailure, Launched, Stage};
 use crate::exec::supervisor::{Source, Supervisor};
 use crate::exec::transcript::{Recorded, TranscriptPlan};
@@ -36,6 +38,8 @@ pub struct OutputPlan {
     pub transcript: TranscriptPlan,
     /// What is masked before anything is written or shown.
     pub secrets: Secrets,
+    /// What is removed after that, if anything is.
+    pub redact: Option<RedactPlan>,
     /// Called with each piece of masked output. The step waits while it runs, so it must not block for long.
     pub on_output: OnOutput,
     /// Called once, in words, when the transcript can no longer be written. The step's output is read on, so that the
@@ -43,6 +47,14 @@ pub struct OutputPlan {
     pub on_trouble: OnTrouble,
     /// What becomes of processes that are left when the main one has ended.
     pub leftovers: Leftovers,
+}
+
+/// What is removed from the output of a step, and where that is listed.
+pub struct RedactPlan {
+    /// The rules.
+    pub redactions: Redactions,
+    /// The list.
+    pub list: ListPlan,
 }
 
 /// What becomes of processes that are left when the main one has ended.
@@ -54,7 +66,7 @@ pub enum Leftovers {
     /// decided when the last [`Control`] and [`Running`] is dropped, they are killed.
     Service {
         /// Standard output and standard error are this file, which must not exist, instead of a pipe, so that a service
-        /// can go on writing when we are gone. What is in it is not masked; mode 0600.
+        /// can go on writing when we are gone. What is in it is not masked, and nothing is removed from it; mode 0600.
         output: PathBuf,
     },
 }
@@ -181,7 +193,7 @@ pub(super) struct Shared {
     /// Wakes the supervising thread.
     pub(super) wake: OwnedFd,
     pub(super) wishes: Mutex<Wishes>,
-    /// A service's output, if its secrets are to be wiped when it is let go.
+    /// A service's output, if it is to be wiped when it is let go.
     wipe: Option<File>,
 }
 
@@ -220,11 +232,13 @@ pub fn start(
     let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
         .map_err(|error| machine("the step cannot be followed")(error.into()))?;
 
+    let redact = output.redact.filter(|redact| !redact.redactions.is_empty());
+    let redactions = redact.as_ref().map(|redact| &redact.redactions);
     let open_streams = || match &output.leftovers {
         Leftovers::Fail => {
             let (from_stdout, stdout) = output_pipe(command)?;
             let (from_stderr, stderr) = output_pipe(command)?;
-            let stream = || Stream::new(&output.secrets);
+            let stream = || Stream::new(&output.secrets, redactions);
             let sources = vec![Source::pipe(from_stdout, stream()), Source::pipe(from_stderr, stream())];
             Ok::<_, io::Error>((stdout, stderr, sources, None))
         }
@@ -233,8 +247,9 @@ pub fn start(
             give_to(file.as_fd(), command)?;
             let stdout = OwnedFd::from(file.try_clone()?);
             let stderr = OwnedFd::from(file.try_clone()?);
-            let wipe = if output.secrets.is_empty() { None } else { Some(file.try_clone()?) };
-            Ok((stdout, stderr, vec![Source::file(file, Stream::new(&output.secrets))], wipe))
+            let is_plain = output.secrets.is_empty() && redactions.is_none();
+            let wipe = if is_plain { None } else { Some(file.try_clone()?) };
+            Ok((stdout, stderr, vec![Source::file(file, Stream::new(&output.secrets, redactions))], wipe))
         }
     };
     let (stdout, stderr, sources, wipe) = open_streams().map_err(machine("the step's output cannot be received"))?;
@@ -246,7 +261,8 @@ pub fn start(
     let pid = launched.pid;
     let shared = Arc::new(Shared { tree, wake, wishes: Mutex::default(), wipe });
     let control = Control { shared: Arc::clone(&shared) };
-    let recorder = Recorder::new(output.transcript, begun, output.on_output, output.on_trouble);
+    let list = redact.map(|redact| List::new(redact.list, redact.redactions.names()));
+    let recorder = Recorder::new(output.transcript, list, begun, output.on_output, output.on_trouble);
     let handle = launched.handle.try_clone().map_err(|error| {
         abort(&shared, &launched);
         machine("the step cannot be followed")(error)
@@ -345,7 +361,7 @@ impl Control {
     }
 
     /// Lets the processes that are left go, after a step that starts a service: they are moved to the control group that
-    /// we are in, and are no longer the step's. If there are secrets, the service's output so far, which is in the
+    /// we are in, and are no longer the step's. If there are secrets, or rules of what is removed, the service's output so far, which is in the
     /// transcript, is wiped from its file. Returns who was let go.
     ///
     /// # Errors

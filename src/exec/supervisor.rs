@@ -110,6 +110,12 @@ impl Source {
         }
     }
 
+    fn patience(&self) -> Option<Duration> {
+        match self {
+            Self::Pipe { stream, .. } | Self::File { stream, .. } => stream.patience(),
+        }
+    }
+
     fn stream(&mut self) -> &mut Stream {
         match self {
             Self::Pipe { stream, .. } | Self::File { stream, .. } => stream,
@@ -250,7 +256,8 @@ impl Supervisor {
                 polled.push(PollFd::new(end, PollFlags::IN));
             }
         }
-        let timeout = timeout.map(|timeout| Timespec {
+        let patience = self.sources.iter().filter_map(Source::patience).min();
+        let timeout = [timeout, patience].into_iter().flatten().min().map(|timeout| Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(timeout.subsec_nanos()),
         });
@@ -263,6 +270,8 @@ impl Supervisor {
             let ended = source.read(buffer, recorder) == Got::End;
             if ended {
                 source.stream().finish(recorder);
+            } else {
+                source.stream().give_if_silent(recorder);
             }
             !ended
         });

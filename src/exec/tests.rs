@@ -92,6 +92,7 @@ impl Bench {
         OutputPlan {
             transcript: TranscriptPlan::at(self.path(&format!("{name}.cast"))),
             secrets: Secrets::none(),
+            redact: None,
             on_output: Box::new(move |bytes| shown.lock().unwrap().extend_from_slice(bytes)),
             on_trouble: Box::new(|_| {}),
             leftovers: Leftovers::Fail,

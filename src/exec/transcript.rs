@@ -20,6 +20,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::rand::GetRandomFlags;
 use sha2::{Digest as _, Sha256};
 
+use crate::exec::commit::Removed;
+
 /// How much of a step's output is kept by default, at its beginning and again at its end, in bytes.
 pub const KEEP: u64 = 32 * 1024 * 1024;
 
@@ -52,6 +54,8 @@ pub struct Recorded {
     pub left_out: u64,
     /// Why the transcript is not complete, in words; none if all is well.
     pub trouble: Option<String>,
+    /// What was removed from it by the rules of a policy.
+    pub removed: Option<Removed>,
 }
 
 /// A transcript being written. Writing never fails to the caller: the first failure is kept as trouble, nothing more is
@@ -157,6 +161,7 @@ impl Transcript {
             digest: self.hasher.finalize().into(),
             left_out,
             trouble: self.trouble,
+            removed: None,
         }
     }
 
@@ -380,7 +385,8 @@ fn unnamed_file(beside: &Path) -> io::Result<File> {
     }
 }
 
-fn fill_random(buffer: &mut [u8; 32]) -> io::Result<()> {
+/// Fills this with bytes that nobody can guess.
+pub(super) fn fill_random(buffer: &mut [u8; 32]) -> io::Result<()> {
     let mut filled = 0;
     while filled < buffer.len() {
         match rustix::rand::getrandom(&mut buffer[filled..], GetRandomFlags::empty()) {

@@ -70,7 +70,7 @@ pub enum Ending {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Output {
-    /// How many bytes it wrote, both streams together, after masking of secrets.
+    /// How many bytes it wrote, both streams together, after masking of secrets and after what the policy removes was removed.
     pub bytes: u64,
     /// SHA-256 over the salt (32 raw bytes) and all these bytes in the order in which they were read.
     pub digest: Digest,
@@ -82,6 +82,21 @@ pub struct Output {
     /// Why the transcript is not complete, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// What the policy had removed from it; none if nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redacted: Option<Redacted>,
+}
+
+/// What was removed from the output of a step by the `redact` rules of the policies in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redacted {
+    /// How many pieces.
+    pub count: u64,
+    /// SHA-256 of the list of them.
+    pub digest: Digest,
+    /// Where the list is, relative to the home.
+    pub file: String,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature serde asks for")]

@@ -30,6 +30,7 @@ mod postgres_states;
 mod programs;
 mod quickstart;
 mod random;
+mod redact;
 mod reruns;
 mod runs;
 mod signatures;

@@ -74,6 +74,14 @@ impl Contents {
                 let Some(name) = name.filter(|name| is_name(name) && name.ends_with(".cast")) else {
                     return Err("it names a transcript that is none of this run's".to_owned());
                 };
+                if let Some(redacted) = &output.redacted {
+                    if redacted.file != format!("{}.redacted", output.transcript) {
+                        return Err(
+                            "it names a list of what was removed that does not lie beside the transcript".to_owned()
+                        );
+                    }
+                    self.add(format!("{name}.redacted"), Expected::Bytes(redacted.digest.clone()))?;
+                }
                 self.add(name, Expected::Transcript(output.clone()))?;
                 &[]
             }

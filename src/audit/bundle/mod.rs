@@ -123,7 +123,7 @@ fn rank(name: &str) -> Option<usize> {
         return by_digest(rest, &[".review.yaml"]).then_some(fixed.len() + 2);
     }
     let rest = name.strip_prefix(TRANSCRIPTS)?;
-    rest.ends_with(".cast").then_some(fixed.len() + 3)
+    [".cast", ".cast.redacted"].iter().any(|ending| rest.ends_with(ending)).then_some(fixed.len() + 3)
 }
 
 /// Whether the files are those of a bundle, each once, in the order in which they are written.

@@ -5,8 +5,8 @@ use crate::audit::{Draft, read, verify};
 use crate::history::approval::{Approval, CertifiedBy, CountsUnder, PolicyInForce};
 use crate::history::deviation::{Deviation, Override};
 use crate::history::event::{
-    AnsweredBy, Cause, ClaimedBy, DecidedBy, Ending, Event, Heed, Interpreter, Output, Program, Question, Sight,
-    StopDecision, Verdict, WatchedFact, Way,
+    AnsweredBy, Cause, ClaimedBy, DecidedBy, Ending, Event, Heed, Interpreter, Output, Program, Question, Redacted,
+    Sight, StopDecision, Verdict, WatchedFact, Way,
 };
 use crate::history::glass::{Glass, GlassUnder};
 use crate::id::{Digest, Fingerprint, StepId};
@@ -41,7 +41,9 @@ fn all() -> Vec<Event> {
     let (question, ask, answer) = (Question::Confirm, text(), text());
     let interpreter = Some(Interpreter { path: text(), digest: digest() });
     let program = Some(Program { path: text(), digest: digest(), interpreter });
-    let output = Some(Output { bytes: 1, digest: digest(), transcript: text(), left_out: 2, trouble: Some(text()) });
+    let redacted = Some(Redacted { count: 3, digest: digest(), file: text() });
+    let (left_out, trouble) = (2, Some(text()));
+    let output = Some(Output { bytes: 1, digest: digest(), transcript: text(), left_out, trouble, redacted });
     let watched = WatchedFact { fact: sight().fact, probe: text(), commands: vec![vec![text()]] };
     let policy = PolicyInForce {
         file: text(),

@@ -8,6 +8,7 @@ mod key;
 mod list;
 mod metrics;
 mod play;
+mod removed;
 mod report;
 mod row;
 mod show;

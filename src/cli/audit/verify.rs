@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::signatures::{Kept, Of, Signatures};
-use super::unreadable;
+use super::{removed, unreadable};
 use crate::audit::{self, Anchors, Bundle, BundleReport, Finding, Home, Known, Objection, PublicKey};
 use crate::cli::failure::{Failure, put};
 use crate::cli::{Format, Global, place};
@@ -94,7 +94,8 @@ impl Verify {
             let state = states.entry(run.clone()).or_default();
             state.apply(event).map_err(|illegal| Objection::Illegal(illegal.to_string()))?;
             let of = Of { run: Some(run), plan: state.plan.as_ref(), time };
-            let borne_out = signatures.look(of, event).map_err(Objection::NotBorneOut);
+            let borne_out = signatures.look(of, event).and_then(|()| removed::look(home, run, event));
+            let borne_out = borne_out.map_err(Objection::NotBorneOut);
             match state.phase {
                 // It may be taken up again, from where it stands.
                 Phase::Over(Verdict::Halted(_))

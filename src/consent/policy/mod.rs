@@ -5,6 +5,7 @@ mod glass;
 mod notify;
 mod open;
 mod read;
+mod redact;
 mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 pub use self::glass::GlassRule;
 pub use self::notify::{Duty, NotifyRule};
+pub use self::redact::RedactRule;
 use super::calendar::{Freeze, WindowRule};
 use super::pattern;
 use super::revoked::Revoked;
@@ -69,6 +71,8 @@ pub struct Policy {
     pub defaults: Limits,
     /// Which commands are told of which entries.
     pub notify: Vec<NotifyRule>,
+    /// What is removed from all that steps write.
+    pub redact: Vec<RedactRule>,
 }
 
 /// Which runs a rule is about. Everything that is said must fit; a rule that says nothing is about every run.

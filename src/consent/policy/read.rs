@@ -42,8 +42,9 @@ const POLICY: Keys = Keys {
         "limits",
         "defaults",
         "notify",
+        "redact",
     ],
-    later: &["checkpoints", "redact"],
+    later: &["checkpoints"],
 };
 
 const PERSON: Keys = Keys { of: "a person", known: &["users"], later: &[] };
@@ -120,6 +121,7 @@ fn policy(
     let (windows, freezes): (Vec<WindowRule>, Vec<Freeze>) = super::calendar_text::read(reader, fields);
     let (limits, defaults) = times(reader, fields);
     let notify = super::notify::read(reader, fields);
+    let redact = super::redact::read(reader, fields);
     let people: BTreeSet<Person> = persons.keys().cloned().chain(members.values().flatten().cloned()).collect();
     if people.len() > MOST_PEOPLE {
         let message = format!("a policy names at most {MOST_PEOPLE} persons, and this one names {}", people.len());
@@ -154,6 +156,7 @@ fn policy(
         limits,
         defaults,
         notify,
+        redact,
     })
 }
 

@@ -120,6 +120,7 @@ mod tests {
             transcript: "runs/x/1.cast".to_owned(),
             left_out: 0,
             trouble: None,
+            redacted: None,
         };
         (text, output)
     }
