@@ -249,6 +249,7 @@ impl Told {
                 transcript: format!("runs/{}/{prefix}{step}-{attempt}.cast", self.id),
                 left_out: 0,
                 trouble: None,
+                redacted: None,
             }),
             leftovers: Vec::new(),
         });

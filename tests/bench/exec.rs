@@ -56,6 +56,7 @@ fn measure(folder: &Path) -> Outcome<()> {
         let plan = OutputPlan {
             transcript: TranscriptPlan::at(folder.join(format!("{number}.cast"))),
             secrets: secrets.clone(),
+            redact: None,
             on_output: Box::new(|_| {}),
             on_trouble: Box::new(|trouble| eprintln!("{trouble}")),
             leftovers: Leftovers::Fail,
