@@ -1,4 +1,4 @@
-//! Which run is meant by an id or the beginning of one.
+//! Which run is meant by an id, the beginning of one, or `last`.
 
 use std::collections::BTreeSet;
 
@@ -7,15 +7,18 @@ use crate::audit::{self, Home};
 use crate::cli::failure::Failure;
 use crate::id::RunId;
 
+/// What stands for the run that began last.
+const LAST: &str = "last";
 /// How many runs are named where a beginning fits several.
 const NAMED: usize = 5;
 
-/// The run whose id this is or begins with.
+/// The run whose id this is or begins with; of `last`, the one that began last.
 ///
 /// # Errors
 /// No run fits, or more than one does, or the log cannot be read.
 pub(super) fn find(home: &Home, given: &str) -> Result<RunId, Failure> {
     let mut fitting: BTreeSet<RunId> = BTreeSet::new();
+    let mut newest = None;
     for found in audit::read(home).map_err(unreadable)? {
         let found = match found {
             Ok(found) => found,
@@ -24,10 +27,14 @@ pub(super) fn find(home: &Home, given: &str) -> Result<RunId, Failure> {
             Err(_) => break,
         };
         if let Some(run) = found.recorded.entry.run
-            && run.as_str().starts_with(given)
+            && (given == LAST || run.as_str().starts_with(given))
+            && fitting.insert(run.clone())
         {
-            fitting.insert(run);
+            newest = Some(run);
         }
+    }
+    if given == LAST {
+        return newest.ok_or_else(|| Failure::Wrong("there are no runs yet".to_owned()));
     }
     let mut all = fitting.iter();
     match (all.next(), fitting.len()) {
