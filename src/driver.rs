@@ -16,11 +16,13 @@ pub mod looker;
 pub mod next;
 pub mod notify;
 pub mod programs;
+mod recording;
 pub mod removal;
 pub mod stale;
+mod stepping;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -30,21 +32,19 @@ use crate::driver::asking::Standing;
 use crate::driver::display::Display;
 use crate::driver::facts::{Facts, announced};
 use crate::driver::guard::Guard;
-use crate::driver::launch::End;
 use crate::driver::looker::{Job, Looked, Looker};
 use crate::driver::notify::{Notifier, Told};
 use crate::driver::programs::{Found, Wanted};
 use crate::driver::removal::Removal;
 use crate::exec::command::User;
 use crate::exec::containment::Containment;
-use crate::exec::process::{Control, Ended, OnOutput};
+use crate::exec::process::Ended;
 use crate::exec::program::{ProgramError, Programs};
 use crate::history::approval::{Approval, PolicyInForce};
 use crate::history::deviation::Override;
-use crate::history::event::{Ending, Event, Program, Sight, Way};
+use crate::history::event::{Ending, Event, Program, Sight};
 use crate::history::state::{Phase, State, Verdict};
 use crate::id::{Digest, Fact, RunId, StepId};
-use crate::machine::programs::{check_program, planned_in_words};
 use crate::machine::{
     BackProcedure, Decision, Effect, GRACE, Input, Opening, Resumption, Settings, StopSignal, decide, way_back,
 };
@@ -434,70 +434,6 @@ impl Driver {
         Ok(())
     }
 
-    /// Gathers entries for the next sync.
-    fn pend(&mut self, events: Vec<Event>) {
-        if !events.is_empty() {
-            self.pending_since.get_or_insert_with(Instant::now);
-            self.pending.extend(events);
-        }
-    }
-
-    /// Makes everything recorded so far durable. [`Driver::tell`] shows it.
-    fn sync(&mut self) -> Result<(), LogError> {
-        let closing = matches!(self.state.phase, Phase::Over(_));
-        let mut most = self.pending.len();
-        while !self.pending.is_empty() {
-            let count = self.pending.len().min(most);
-            let drafts = drafts(&self.run.id, &self.pending[..count]);
-            let recorded = if closing { self.log.append_closing(&drafts) } else { self.log.append(&drafts) };
-            match recorded {
-                Ok(recorded) => {
-                    self.pending.drain(..count);
-                    self.notifier.take(&recorded);
-                    self.untold.extend(recorded);
-                }
-                // Hundreds of signatures do not fit one write; a few entries always do.
-                Err(LogError::TooLong { .. }) if count > FEW => most = FEW,
-                Err(LogError::NoRoom { .. }) => self.close_without_room()?,
-                Err(error) => return Err(error),
-            }
-        }
-        self.pending_since = None;
-        Ok(())
-    }
-
-    /// Shows what is on disk and was not shown yet.
-    fn tell(&mut self) {
-        if !self.untold.is_empty() {
-            self.display.entries(&self.untold);
-            self.untold.clear();
-        }
-    }
-
-    /// The log has no room to go on. What happened is recorded in the room that is kept for it; what was to begin is not.
-    fn close_without_room(&mut self) -> Result<(), LogError> {
-        let begins = |event: &Event| {
-            matches!(
-                event,
-                Event::StepIntended { .. }
-                    | Event::RerunBegan { .. }
-                    | Event::RunOpened { .. }
-                    | Event::RunResumed { .. }
-            )
-        };
-        let happened = self.pending.iter().position(begins).unwrap_or(self.pending.len());
-        for (from, closing) in [(happened, true), (self.pending.len() - happened, false)] {
-            if from > 0 {
-                let drafts = drafts(&self.run.id, &self.pending[..from]);
-                let recorded = if closing { self.log.append_closing(&drafts)? } else { self.log.append(&drafts)? };
-                self.pending.drain(..from);
-                self.notifier.take(&recorded);
-                self.untold.extend(recorded);
-            }
-        }
-        Ok(())
-    }
-
     /// Does what stops something; never waits for the log.
     fn stop(&mut self, effect: &Effect) {
         match effect {
@@ -522,84 +458,6 @@ impl Driver {
             | Effect::Release(_)
             | Effect::Finish => {}
         }
-    }
-
-    fn end_step(&mut self, ending: &Ending, grace: Option<Duration>) {
-        let (Some(running), Some(control)) = (&mut self.running, self.guard.running()) else {
-            // The start was withheld: there is nothing to end, so this is its end, once.
-            if std::mem::take(&mut self.withheld) {
-                self.post(Input::Ended {
-                    ending: ending.clone(),
-                    took: Duration::ZERO,
-                    output: None,
-                    leftovers: Vec::new(),
-                });
-            }
-            return;
-        };
-        running.told = Some(ending.clone());
-        self.time_is_up = None;
-        match grace {
-            Some(grace) => control.terminate(grace),
-            None => control.kill(),
-        }
-    }
-
-    /// Something was told to others, or could not be.
-    fn told(&mut self, told: Told) -> Result<(), LogError> {
-        // The entry about a failure stands behind what happened before it.
-        self.sync()?;
-        if let Some(words) = self.notifier.settle(told, &mut self.log)? {
-            self.tell();
-            self.display.say(&format!("interlock: warning: {words}"));
-        }
-        if !self.notifier.waits()
-            && let Some(effect) = self.held_back.take()
-        {
-            return self.perform(effect);
-        }
-        Ok(())
-    }
-
-    /// Whether a step may be prepared: everything that has to be told before was told. Going back waits for nobody.
-    fn may_prepare(&mut self, effect: &Effect) -> Result<bool, LogError> {
-        if self.way() == Way::Back || !self.notifier.requires() {
-            return Ok(true);
-        }
-        self.sync()?;
-        if self.notifier.waits() {
-            self.held_back = Some(effect.clone());
-            return Ok(false);
-        }
-        if let Some(why) = self.notifier.missing() {
-            self.handle(Input::NotTold(why))?;
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    /// The run is over; what is not told yet is waited for, but not for ever.
-    fn end_telling(&mut self) -> Result<(), LogError> {
-        let deadline = Instant::now() + 2 * self.notifier.longest() + GATHER;
-        while self.notifier.open() > 0 {
-            match self.inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Message::Told(told)) => self.told(told)?,
-                Ok(
-                    Message::Input(_)
-                    | Message::Looked(..)
-                    | Message::Ended(_)
-                    | Message::Output(_)
-                    | Message::Answer(..)
-                    | Message::SuspendAsked,
-                ) => {}
-                Err(_) => {
-                    let open = self.notifier.open();
-                    self.display.say(&format!("interlock: warning: {open} entries were not told to others in time"));
-                    break;
-                }
-            }
-        }
-        Ok(())
     }
 
     fn perform(&mut self, effect: Effect) -> Result<(), LogError> {
@@ -664,67 +522,9 @@ impl Driver {
         Ok(())
     }
 
-    /// Lets a service go. If it cannot be moved out of the step's containment, it is left in it, and still never ended from here.
-    fn let_go(&mut self, control: Control) {
-        if let Err(error) = control.let_go() {
-            self.tell();
-            self.display.say(&format!("      the service could not be moved out of the step's containment: {error}"));
-            std::mem::forget(control);
-        }
-    }
-
     fn release(&self, facts: &[Fact]) {
         self.facts.release(facts);
         self.guard.release(facts);
-    }
-
-    /// Runs the commands that give a step its secrets. Each is announced, durably, before it runs.
-    fn ask_secrets(&mut self, step: usize) -> Result<Result<(), String>, LogError> {
-        let (procedure, at) = self.carried_out(step);
-        let action = procedure.steps()[at].action.clone();
-        for (name, command) in self.secrets.commands_for(&action) {
-            let event = Event::SecretAsked { name: name.clone(), command };
-            self.state.apply(&event).expect("a secret may be asked for in an open run");
-            self.pend(vec![event]);
-            self.sync()?;
-            self.tell();
-            if let Err(reason) = self.secrets.run_command(&self.run.programs, &name) {
-                return Ok(Err(reason));
-            }
-        }
-        Ok(Ok(()))
-    }
-
-    /// Puts together what a step needs, if the program that was found for it is the one in the plan.
-    fn prepare(
-        &self,
-        step: usize,
-        program: Option<Result<Box<Found>, ProgramError>>,
-    ) -> Result<Option<launch::Prepared>, String> {
-        let Some(found) = program else { return Ok(None) };
-        let (plan, way) = (&self.run.procedure.plan, self.way());
-        let (procedure, at) = self.carried_out(step);
-        let id = &procedure.steps()[at].id;
-        let found = found.map_err(|error| format!("{error}{}", planned_in_words(plan, id, way)))?;
-        check_program(plan, &self.state, id, way, &found.program())?;
-        launch::prepare(procedure, at, &self.run.id, &self.secrets, *found, &self.us)
-    }
-
-    fn way(&self) -> Way {
-        match (&self.state.again, &self.back) {
-            (Some(_), _) => Way::Again,
-            (None, Some(_)) => Way::Back,
-            (None, None) => Way::Forward,
-        }
-    }
-
-    /// The step with this index of what is carried out now: one of the plan's steps, or of their undos, or one that is run again.
-    fn carried_out(&self, step: usize) -> (&Procedure, usize) {
-        match (&self.state.again, &self.back) {
-            (Some(again), _) => (&self.run.procedure, again.at),
-            (None, Some(back)) => (&back.procedure, step),
-            (None, None) => (&self.run.procedure, step),
-        }
     }
 
     fn looked(
@@ -745,116 +545,8 @@ impl Driver {
         self.handle(Input::Prepared { requires, ensures, program })
     }
 
-    fn start(&mut self, step: usize, attempt: u32) {
-        let Some(Ok(Some(prepared))) = self.prepared.take() else {
-            unreachable!("the machine starts only what was prepared well");
-        };
-        let (procedure, step) = self.carried_out(step);
-        let step = &procedure.steps()[step];
-        let timeout = step.timeout;
-        let name = launch::attempt_name(&step.id, self.way(), attempt);
-        let folder = self.run.home.run(&self.run.id);
-        let ends = launch::Ends { on_output: self.output_sink(), on_end: self.end_sink() };
-        let redact = self.run.redact.as_ref().map(|removal| removal.plan(&self.run.id, &folder, &name));
-        let taken_out = launch::TakenOut { masks: self.secrets.masks(), redact };
-        let containment = &self.containment;
-        let started = self.guard.start(|| prepared.start(containment, &name, &folder, taken_out, ends));
-        match started {
-            // A held fact broke just now; its message is in the inbox and ends the step, which has not begun.
-            None => {
-                self.withheld = true;
-                self.time_is_up = Instant::now().checked_add(timeout);
-            }
-            Some(Ok(())) => {
-                self.time_is_up = Instant::now().checked_add(timeout);
-                self.running = Some(Running { told: None });
-            }
-            Some(Err(reason)) => self.post(Input::Ended {
-                ending: Ending::NotStarted { reason },
-                took: Duration::ZERO,
-                output: None,
-                leftovers: Vec::new(),
-            }),
-        }
-    }
-
-    /// Output goes to the loop at a bounded rate; the step is never held up by what is shown, and the transcript has it all.
-    fn output_sink(&self) -> OnOutput {
-        let sender = self.sender.clone();
-        let unshown = Arc::clone(&self.unshown);
-        let mut since = Instant::now();
-        let mut shown = 0;
-        Box::new(move |bytes| {
-            if since.elapsed() > SHOWN_EVERY {
-                (since, shown) = (Instant::now(), 0);
-            }
-            let cost = bytes.len() + SHOWN_EACH;
-            if shown + cost > SHOWN_BYTES {
-                unshown.fetch_add(bytes.len(), Ordering::Relaxed);
-                return;
-            }
-            shown += cost;
-            // The loop may be gone already.
-            let _ = sender.send(Message::Output(bytes.to_vec()));
-        })
-    }
-
-    /// Says how much was not shown.
-    fn say_unshown(&mut self) {
-        let bytes = self.unshown.swap(0, Ordering::Relaxed);
-        if bytes > 0 {
-            self.display.say(&format!("      … {bytes} bytes not shown here; the transcript has them"));
-        }
-    }
-
-    fn end_sink(&self) -> Box<dyn FnOnce(Ended) + Send> {
-        let sender = self.sender.clone();
-        Box::new(move |ended| {
-            // The loop may be gone already.
-            let _ = sender.send(Message::Ended(ended));
-        })
-    }
-
-    fn step_ended(&mut self, ended: Ended) -> Result<(), LogError> {
-        self.guard.acted();
-        self.time_is_up = None;
-        self.say_unshown();
-        let told = self.running.take().and_then(|running| running.told);
-        let End { ending, took, output, leftovers } = launch::end_of(ended, told, self.run.home.path());
-        self.handle(Input::Ended { ending, took, output, leftovers })
-    }
-
     fn post(&self, input: Input) {
         self.sender.send(Message::Input(input)).expect("the driver holds the other end of its own inbox");
-    }
-
-    /// After an error of the log: freeze and kill what runs, without recording anything.
-    fn end_everything(&mut self) {
-        if let Some(control) = self.guard.running() {
-            control.freeze();
-            control.kill();
-            if self.running.is_none() {
-                // Its end was told already; what it may have left as a service ends now.
-                control.wait_until_empty(END_BOUND);
-            }
-            let deadline = Instant::now() + END_BOUND;
-            while self.running.is_some()
-                && let Some(left) = deadline.checked_duration_since(Instant::now())
-            {
-                match self.inbox.recv_timeout(left) {
-                    Ok(Message::Ended(_)) | Err(_) => break,
-                    Ok(
-                        Message::Input(_)
-                        | Message::Looked(..)
-                        | Message::Output(_)
-                        | Message::Answer(..)
-                        | Message::Told(_)
-                        | Message::SuspendAsked,
-                    ) => {}
-                }
-            }
-        }
-        self.stop(&Effect::Withdraw);
     }
 
     fn last_line(&self, verdict: Verdict) -> String {
