@@ -18,6 +18,7 @@ pub mod notify;
 pub mod programs;
 mod recording;
 pub mod removal;
+pub mod sinks;
 pub mod stale;
 mod stepping;
 

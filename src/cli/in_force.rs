@@ -16,7 +16,7 @@ use crate::cli::keep::keep;
 use crate::consent::calendar::WindowState;
 use crate::consent::door::Trust;
 use crate::consent::operator::{Acting, NotAnOperator};
-use crate::consent::policy::{Limits, MACHINE, NotifyRule, Policy, RedactRule, Subject};
+use crate::consent::policy::{CheckpointSink, Limits, MACHINE, NotifyRule, Policy, RedactRule, Subject};
 use crate::consent::question::{Operator, Policies, Requirement};
 use crate::driver::removal::Removal;
 use crate::exec::redact::Redactions;
@@ -138,6 +138,11 @@ impl InForce {
         let redactions = Redactions::new(rules)
             .map_err(|why| Failure::Wrong(format!("the rules of `redact` of all policies in force: {why}")))?;
         Removal::new(home, redactions).map_err(|why| Failure::Internal(format!("{why}; nothing was started")))
+    }
+
+    /// Where checkpoints of the log are kept besides.
+    pub fn sinks(&self) -> Vec<CheckpointSink> {
+        self.policies.iter().flat_map(|policy| policy.checkpoints.clone()).collect()
     }
 
     /// As it stands in a plan.

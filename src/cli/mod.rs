@@ -23,6 +23,7 @@ mod policy;
 mod rerun;
 mod review;
 mod run;
+mod sinks;
 mod stale_lock;
 mod status;
 mod take_over;

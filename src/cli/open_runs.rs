@@ -265,7 +265,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         beginning: Beginning::Again(Box::new(state), resumption),
     };
     let keep = || in_force.keep(&kept.0, &kept.1).and_then(|()| requests.keep(&kept.0, &kept.1));
-    let code = carry(global, run, log, secrets, locks, keep);
+    let code = carry(global, run, log, secrets, locks, keep, &in_force.sinks());
     drop(alive);
     code
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::audit::{self, Home, Log};
+use crate::audit::{Home, Log};
 use crate::cli::approvals::{Signable, command};
 use crate::cli::bound::{Verdict as Fits, Window, bind, judge, now};
 use crate::cli::deviations::{NotPermitted, Word};
@@ -16,9 +16,11 @@ use crate::cli::glass::{BreakGlass, broken, record_and_tell};
 use crate::cli::in_force::InForce;
 use crate::cli::needed::{Needed, ask};
 use crate::cli::plan::{bytes_of, write_new};
+use crate::cli::sinks::{reach, sign};
 use crate::cli::waiting::{Waited, wait};
 use crate::cli::whole::Existing;
 use crate::cli::{Format, Global, place};
+use crate::consent::policy::CheckpointSink;
 use crate::driver::display::{self, Display};
 use crate::driver::launch::Secrets;
 use crate::driver::locks::{Alive, Holder, LockError, Locks, Sole};
@@ -165,6 +167,8 @@ impl Run {
         let Approved { approvals, overrides: signed, .. } = self.approved(&place, &mut attempt, &written, &needed)?;
         // The operator's own word is worth nothing where a policy came into force meanwhile.
         let overrides = if in_force.is_empty() { own } else { signed };
+        let sinks = in_force.sinks();
+        reach(&home, &who, &sinks, attempt.log)?.map_err(|why| attempt.not_allowed(&why))?;
         let (digest, bytes) = (attempt.plan.clone(), written.bytes);
         let names = procedure.plan.runbook.locks.clone();
         let holder = Holder { run: id.clone(), home: home.clone(), runbook, user: user.clone() };
@@ -217,7 +221,7 @@ impl Run {
             redact,
             beginning: Beginning::New(Box::new(state)),
         };
-        let code = carry(global, run, log, secrets, locks, plan_is_kept);
+        let code = carry(global, run, log, secrets, locks, plan_is_kept, &sinks);
         drop((alive, sole));
         code
     }
@@ -349,13 +353,6 @@ fn default_name(runbook: &str, binding: &Binding) -> PathBuf {
     PathBuf::from(format!("{runbook}-{}.plan.yaml", &binding.nonce.as_str()[..8]))
 }
 
-/// Signs what the log says by now. It is about the log, not about the run: a failure is said, and changes nothing.
-fn sign(home: &Home) {
-    if let Err(why) = audit::checkpoint(home) {
-        say(&format!("interlock: warning: no checkpoint of the audit log was made: {why}"));
-    }
-}
-
 /// The exit code of a run that completed, and not as written.
 const WITH_DEVIATIONS: u8 = 13;
 
@@ -367,6 +364,7 @@ pub(super) fn carry(
     secrets: Secrets,
     locks: Locks,
     plan_is_kept: impl FnOnce() -> Result<(), String>,
+    sinks: &[CheckpointSink],
 ) -> Result<ExitCode, Failure> {
     let format = match global.format {
         Format::Human => display::Format::Human,
@@ -376,7 +374,7 @@ pub(super) fn carry(
     let home = run.home.clone();
     let outcome = carry_out(run, log, display, secrets, plan_is_kept, listen);
     if outcome.is_ok() {
-        sign(&home);
+        sign(&home, sinks);
     }
     let outcome = outcome.map_err(|error| Failure::Internal(error.to_string()))?;
     say(&outcome.last_line);

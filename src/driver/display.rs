@@ -138,6 +138,7 @@ impl Display {
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
             | Event::LogKeyReplaced { .. }
+            | Event::CheckpointSinkFailed { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::NotifyFailed { .. }

@@ -184,7 +184,17 @@ fn work(jobs: &Receiver<Job>, sender: &Sender<Message>) {
 /// # Errors
 /// Why it was not told, in words.
 fn tell(rule: &NotifyRule, line: &str) -> Result<(), String> {
-    let path = Path::new(rule.command.first().ok_or("the rule names no command")?);
+    feed(&rule.command, rule.timeout, format!("{line}\n").into_bytes())
+}
+
+/// Runs a command of the policy with these bytes on its standard input, to its end. It is executed only if nobody but root and us could have
+/// changed it.
+///
+/// # Errors
+/// Why it was not started, or did not end well, in words.
+pub(super) fn feed(command: &[String], timeout: Duration, bytes: Vec<u8>) -> Result<(), String> {
+    let argv = command;
+    let path = Path::new(argv.first().ok_or("the rule names no command")?);
     let trust = Trust::of_user(rustix::process::geteuid().as_raw());
     door::open(path, trust).map_err(|mistake| mistake.message.clone())?;
     let programs = Programs::default();
@@ -195,13 +205,13 @@ fn tell(rule: &NotifyRule, line: &str) -> Result<(), String> {
     }
     let command = Command {
         program,
-        argv: rule.command.clone(),
+        argv: argv.to_vec(),
         env: Vec::new(),
         cwd: PathBuf::from("/"),
         user: User::current(),
-        stdin: Stdin::Bytes(format!("{line}\n").into_bytes()),
+        stdin: Stdin::Bytes(bytes),
     };
-    let captured = run_captured(&command, rule.timeout, KEPT, None);
+    let captured = run_captured(&command, timeout, KEPT, None);
     let said = String::from_utf8_lossy(&captured.stderr);
     let said = match said.trim().lines().next_back() {
         Some(last) => format!(": {last}"),
@@ -211,7 +221,7 @@ fn tell(rule: &NotifyRule, line: &str) -> Result<(), String> {
         CapturedEnding::Exited(0) => Ok(()),
         CapturedEnding::Exited(code) => Err(format!("it exited with {code}{said}")),
         CapturedEnding::Signalled(signal) => Err(format!("it was ended by signal {signal}{said}")),
-        CapturedEnding::TimedOut => Err(format!("it did not end within {}{said}", duration::show(rule.timeout))),
+        CapturedEnding::TimedOut => Err(format!("it did not end within {}{said}", duration::show(timeout))),
         CapturedEnding::NotStarted(why) => Err(format!("it was not started: {why}")),
     }
 }

@@ -139,6 +139,7 @@ impl State {
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
             | Event::LogKeyReplaced { .. }
+            | Event::CheckpointSinkFailed { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::NotifyFailed { .. }
@@ -186,6 +187,7 @@ impl State {
             | Event::LogCreated { .. }
             | Event::LogRepaired { .. }
             | Event::LogKeyReplaced { .. }
+            | Event::CheckpointSinkFailed { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::NotifyFailed { .. }

@@ -159,6 +159,7 @@ impl State {
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
             | Event::LogKeyReplaced { .. }
+            | Event::CheckpointSinkFailed { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::NotifyFailed { .. }

@@ -312,6 +312,18 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         policies: Vec<PolicyInForce>,
     },
+    /// A checkpoint of the log could not be handed on to a place that the policy names. Of no run.
+    CheckpointSinkFailed {
+        /// The place, as the policy has it.
+        sink: String,
+        /// How many entries the checkpoint speaks of.
+        entries: u64,
+        /// Why, in words.
+        why: String,
+        /// Whether no run begins without it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        required: bool,
+    },
     /// A command that the policy names was to be told of an entry, and was not. Of no run: it may be over by then.
     NotifyFailed {
         /// The run that the entry is of.
@@ -756,6 +768,7 @@ impl Event {
                 | Self::LockRemoved { .. }
                 | Self::LockKept { .. }
                 | Self::NotifyFailed { .. }
+                | Self::CheckpointSinkFailed { .. }
         )
     }
 }

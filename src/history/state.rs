@@ -210,6 +210,7 @@ impl State {
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
             | Event::LogKeyReplaced { .. }
+            | Event::CheckpointSinkFailed { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::NotifyFailed { .. } => refuse("an entry about the log inside a run"),

@@ -36,6 +36,7 @@ impl Event {
             | Self::GlassTold { .. }
             | Self::NotifyFailed { .. }
             | Self::LogKeyReplaced { .. }
+            | Self::CheckpointSinkFailed { .. }
             | Self::RunRefused { .. }
             | Self::RunOpened { .. }
             | Self::ApprovalAccepted(_)

@@ -234,8 +234,11 @@ fn weight(event: &Event) -> (Severity, Outcome) {
         Event::RunCompleted { .. } => (Severity::Informational, Outcome::Success),
         Event::RunUndone { .. } => (Severity::Low, Outcome::Success),
         Event::Declined { .. } | Event::RunRefused { .. } => (Severity::Low, Outcome::Failure),
-        Event::NotifyFailed { required: true, .. } => (Severity::High, Outcome::Failure),
+        Event::NotifyFailed { required: true, .. } | Event::CheckpointSinkFailed { required: true, .. } => {
+            (Severity::High, Outcome::Failure)
+        }
         Event::NotifyFailed { .. }
+        | Event::CheckpointSinkFailed { .. }
         | Event::TakeUpRefused { .. }
         | Event::OverrideRefused { .. }
         | Event::LockKept { .. }

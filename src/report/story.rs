@@ -44,6 +44,11 @@ impl Teller {
                 escape_line(segment),
                 escape_line(kept_in)
             )],
+            Event::CheckpointSinkFailed { sink, entries, why, .. } => vec![format!(
+                "! the checkpoint of {entries} entries was not handed on to `{}`: {}",
+                escape_line(sink),
+                escape_line(why)
+            )],
             Event::LogKeyReplaced { new, signature, reason, .. } => vec![format!(
                 "the log's key was replaced{}: {}; the new one is {}",
                 if signature.is_some() { "" } else { ", the old one being lost" },

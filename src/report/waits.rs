@@ -201,6 +201,7 @@ impl Waits {
             Event::LogCreated { .. }
             | Event::LogRepaired { .. }
             | Event::LogKeyReplaced { .. }
+            | Event::CheckpointSinkFailed { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::RunRefused { .. }

@@ -37,6 +37,7 @@ mod signatures;
 mod signed_overrides;
 mod signed_unlock;
 mod signing;
+mod sinks;
 mod support;
 mod take_over;
 mod telling;

@@ -80,6 +80,7 @@ fn all() -> Vec<Event> {
     let mut all = vec![
         Event::LogCreated { log: text(), program: text(), key: Some(text()) },
         Event::LogRepaired { segment: text(), offset: 1, length: 2, digest: digest(), kept_in: text() },
+        Event::CheckpointSinkFailed { sink: text(), entries: 1, why: text(), required: true },
         Event::LogKeyReplaced { old: text(), new: text(), signature: Some(text()), reason: text() },
         Event::LockRemoved {
             lock: text(),
@@ -273,10 +274,11 @@ fn kind(event: &Event) -> usize {
         Event::GlassTold { .. } => 36,
         Event::NotifyFailed { .. } => 37,
         Event::LogKeyReplaced { .. } => 38,
+        Event::CheckpointSinkFailed { .. } => 39,
     }
 }
 
-const KINDS: usize = 39;
+const KINDS: usize = 40;
 
 #[test]
 fn there_is_a_sample_of_each_event() {

@@ -7,6 +7,7 @@ mod open;
 mod read;
 mod redact;
 mod rules;
+mod sinks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use std::time::Duration;
 pub use self::glass::GlassRule;
 pub use self::notify::{Duty, NotifyRule};
 pub use self::redact::RedactRule;
+pub use self::sinks::{CheckpointSink, SinkTo};
 use super::calendar::{Freeze, WindowRule};
 use super::pattern;
 use super::revoked::Revoked;
@@ -73,6 +75,8 @@ pub struct Policy {
     pub notify: Vec<NotifyRule>,
     /// What is removed from all that steps write.
     pub redact: Vec<RedactRule>,
+    /// Where checkpoints are kept besides.
+    pub checkpoints: Vec<CheckpointSink>,
 }
 
 /// Which runs a rule is about. Everything that is said must fit; a rule that says nothing is about every run.

@@ -43,8 +43,9 @@ const POLICY: Keys = Keys {
         "defaults",
         "notify",
         "redact",
+        "checkpoints",
     ],
-    later: &["checkpoints"],
+    later: &[],
 };
 
 const PERSON: Keys = Keys { of: "a person", known: &["users"], later: &[] };
@@ -122,6 +123,7 @@ fn policy(
     let (limits, defaults) = times(reader, fields);
     let notify = super::notify::read(reader, fields);
     let redact = super::redact::read(reader, fields);
+    let checkpoints = super::sinks::read(reader, fields);
     let people: BTreeSet<Person> = persons.keys().cloned().chain(members.values().flatten().cloned()).collect();
     if people.len() > MOST_PEOPLE {
         let message = format!("a policy names at most {MOST_PEOPLE} persons, and this one names {}", people.len());
@@ -157,6 +159,7 @@ fn policy(
         defaults,
         notify,
         redact,
+        checkpoints,
     })
 }
 

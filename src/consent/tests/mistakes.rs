@@ -116,19 +116,6 @@ limits: {timeut: 1h}
 }
 
 #[test]
-fn what_comes_with_a_later_version() {
-    assert_snapshot!(refused_rules("checkpoints: [{syslog: true}]\n"), @"
-    error[E0207]: `checkpoints` is not supported yet
-     --> /etc/interlock/policy.yaml:9:1
-      |
-    9 | checkpoints: [{syslog: true}]
-      | ^^^^^^^^^^^ known, but this version of interlock would not do it
-      |
-      = help: a policy is refused rather than done in part: take it out, or use a later version
-    ");
-}
-
-#[test]
 fn groups_and_persons() {
     let text = "interlock: 1
 signers: /etc/interlock/allowed_signers
