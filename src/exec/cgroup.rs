@@ -239,14 +239,25 @@ impl Cgroup {
     /// Makes a group that an earlier process of ours left as good as new: ends what lives in it, thaws it, and removes
     /// the groups below it.
     pub(super) fn clear(&self) -> io::Result<()> {
-        self.kill()?;
-        self.thaw()?;
         let begun = Instant::now();
-        while self.is_populated()? {
+        loop {
+            let again = match self.kill() {
+                Ok(()) => FREEZE_BOUND,
+                // On a busy machine not all of them freeze at once; those that were listed have their signal.
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => FREEZE_TO_KILL,
+                Err(error) => return Err(error),
+            };
+            self.thaw()?;
+            let sent = Instant::now();
+            while self.is_populated()? && sent.elapsed() < again {
+                sleep(Duration::from_micros(200));
+            }
+            if !self.is_populated()? {
+                break;
+            }
             if begun.elapsed() > FREEZE_BOUND {
                 return Err(io::Error::other("processes that an earlier process of this run left cannot be ended"));
             }
-            sleep(Duration::from_micros(200));
         }
         self.children()?.iter().try_for_each(|name| self.remove_child(name))
     }
