@@ -1,7 +1,6 @@
 //! `--break-glass`: going on without the approvals that a policy asks for, where the policy has a rule for such an emergency. It is recorded
 //! first; then others are told; then the run goes on. It stays on `interlock status` until one of those who were told has reviewed it.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::Utc;
@@ -10,14 +9,11 @@ use crate::audit::{Draft, Log};
 use crate::cli::Global;
 use crate::cli::approvals::{command, moment};
 use crate::cli::failure::{Failure, say};
-use crate::cli::in_force::{InForce, subject, trust};
+use crate::cli::in_force::{InForce, subject};
 use crate::cli::needed::Emergency;
-use crate::cli::overrides::{Asked, OwnWord, own_word};
-use crate::consent::door;
+use crate::cli::own_word::{Asked, OwnWord, own_word};
 use crate::diagnostic::escape::escape_line;
-use crate::exec::capture::{CapturedEnding, run_captured};
-use crate::exec::command::{Command, Stdin, User};
-use crate::exec::program::Programs;
+use crate::driver::notify::feed;
 use crate::history::clip::clip;
 use crate::history::deviation::Deviation;
 use crate::history::entry::Who;
@@ -29,8 +25,6 @@ use crate::report::story::by_whom;
 
 /// How long the command that tells others may take.
 const MOST_TELLING: Duration = Duration::from_secs(10);
-/// How much of what it says is kept, in bytes.
-const KEPT: usize = 1024;
 
 /// Whether the approvals are to be left out.
 #[derive(Debug, Default, clap::Args)]
@@ -135,8 +129,10 @@ pub fn record_and_tell(log: &mut Log, run: &RunId, who: &Who, glass: &Glass) -> 
             continue;
         }
         told.push(&rule.command);
-        let trouble = tell(&rule.command, format!("{text}\n")).err();
+        let fed = feed(&rule.command, MOST_TELLING, format!("{text}\n").into_bytes());
+        let trouble = fed.err().map(|why| clip(&why, 2048));
         if let Some(why) = &trouble {
+            let why = escape_line(why);
             say(&format!(
                 "interlock: warning: `{}` COULD NOT BE TOLD ({}): {why}; tell them yourself",
                 rule.tell,
@@ -148,33 +144,4 @@ pub fn record_and_tell(log: &mut Log, run: &RunId, who: &Who, glass: &Glass) -> 
         events.push(event);
     }
     Ok(events)
-}
-
-/// Runs the command that tells others, with what is to be told on its standard input.
-fn tell(argv: &[String], text: String) -> Result<(), String> {
-    let path = argv.first().map(PathBuf::from).ok_or("there is no command")?;
-    // It is named by the policy, and runs as root: nobody else must be able to put another in its place.
-    door::open(Path::new(&path), trust()).map_err(|objection| objection.message.clone())?;
-    let program = Programs::default().open(&path).map_err(|error| error.to_string())?;
-    let command = Command {
-        program,
-        argv: argv.to_vec(),
-        env: Vec::new(),
-        cwd: PathBuf::from("/"),
-        user: User::current(),
-        stdin: Stdin::Bytes(text.into_bytes()),
-    };
-    let captured = run_captured(&command, MOST_TELLING, KEPT, None);
-    let said = String::from_utf8_lossy(&captured.stderr);
-    let said = match said.trim().lines().next() {
-        Some(first) => format!(": {}", clip(&escape_line(first), 200)),
-        None => String::new(),
-    };
-    match captured.ending {
-        CapturedEnding::Exited(0) => Ok(()),
-        CapturedEnding::Exited(code) => Err(format!("it exited with {code}{said}")),
-        CapturedEnding::Signalled(signal) => Err(format!("it was ended by signal {signal}{said}")),
-        CapturedEnding::TimedOut => Err(format!("it did not end within {} s", MOST_TELLING.as_secs())),
-        CapturedEnding::NotStarted(why) => Err(format!("it was not started: {why}")),
-    }
 }

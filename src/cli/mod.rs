@@ -17,6 +17,7 @@ mod kinds;
 mod needed;
 mod open_runs;
 mod overrides;
+mod own_word;
 mod place;
 mod plan;
 mod policy;

@@ -11,6 +11,7 @@ use crate::cli::failure::{Failure, say};
 use crate::cli::gate::{Calendar, Standing, may_go_on, not_taken_up, tell_now};
 use crate::cli::glass::{BreakGlass, broken, record_and_tell};
 use crate::cli::in_force::InForce;
+use crate::cli::needed::Emergency;
 use crate::cli::overrides::{Given, Permitted, Requests};
 use crate::cli::rerun::reruns;
 use crate::cli::run::{answer, carry, people};
@@ -146,6 +147,14 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     };
     let refused = |reason: &str| not_taken_up(&home, &who, &in_force, &open.run, command, reason);
     let _ = in_force.may_operate(&home)?.map_err(|reason| refused(&reason))?;
+    if again.overrides.is_some_and(|given| given.is_pointless(again.glass.emergency())) {
+        return Err(Failure::Wrong(
+            "--self-approve permits what --override or --break-glass asks for, and there is neither".to_owned(),
+        ));
+    }
+    if again.glass.emergency() == Emergency::BreakGlass && open.state.back.is_some() {
+        return Err(Failure::Wrong("going back needs no approvals, so there is no glass to break".to_owned()));
+    }
     let takeover = again.takeover;
     let taken_over = may_take_over(&open, &who, takeover.take_over, takeover.reason.as_deref())
         .map_err(|reason| refused(&reason))?;

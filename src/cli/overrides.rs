@@ -13,7 +13,8 @@ use crate::cli::failure::{Failure, say};
 use crate::cli::gate::{full_command, tell_now};
 use crate::cli::in_force::InForce;
 use crate::cli::keep::keep;
-use crate::cli::needed::{asks, permission};
+use crate::cli::needed::{Emergency, asks, permission};
+use crate::cli::own_word::{Asked, OwnWord, own_word};
 use crate::cli::stale_lock::Wanted;
 use crate::cli::status::{OpenRun, find};
 use crate::cli::take_over::is_to_be_asked_for;
@@ -23,21 +24,18 @@ use crate::consent::question::Requirement;
 use crate::consent::recorded::{MOST_REASON, MOST_USER};
 use crate::consent::request::{Asks, Request, StaleClaim, VERSION};
 use crate::consent::signature::Namespace;
-use crate::diagnostic::escape::escape_line;
 use crate::history::approval::Approval;
 use crate::history::clip::clip;
 use crate::history::deviation::{Deviation, DeviationKind, Override as Permission};
 use crate::history::entry::Who;
-use crate::history::event::{AnsweredBy, Cause, Event};
+use crate::history::event::{Cause, Event};
 use crate::history::state::{State, StepStatus};
-use crate::id::{Digest, Fact, RunId, StepId};
-use crate::machine::answer::{declines, is_an_answer};
+use crate::id::{Digest, Fact, Moment, RunId, StepId};
 use crate::machine::overrides::{is_possible, rule_of};
 use crate::plan::{AskedBy, Here, Procedure, action_in_words};
 use crate::report::story::by_whom;
 use crate::runbook::duration;
 use crate::runbook::model::OverrideRule;
-use crate::terminal::prompt;
 
 /// The largest request, in bytes.
 const LARGEST: u64 = 256 << 10;
@@ -69,6 +67,9 @@ pub struct Override {
     /// How long the request may be used from now on
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, default_value = "1h")]
     valid_for: std::time::Duration,
+    /// Until when it may be used instead, in UTC, such as 2026-11-22T04:00:00Z
+    #[arg(long, value_name = "TIME", conflicts_with = "valid_for")]
+    until: Option<Moment>,
     /// The file to write, which must not exist
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -203,7 +204,7 @@ impl Override {
             asked_by: AskedBy { user: by_whom(who), person: in_force.person() },
             host: who.host.clone(),
             machine: bound::machine_id()?,
-            valid_until: bound::later(&made, self.valid_for)?,
+            valid_until: self.valid_until(&made)?,
             made,
             nonce: bound::nonce()?,
             policies: in_force.marks(),
@@ -267,6 +268,17 @@ pub(super) fn how_to_use(request: &Request, file: &str) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
+impl Override {
+    /// Until when the request may be used.
+    fn valid_until(&self, made: &Moment) -> Result<Moment, Failure> {
+        match &self.until {
+            Some(until) if until <= made => Err(Failure::Wrong(format!("--until {until} is over: it is {made}"))),
+            Some(until) => Ok(until.clone()),
+            None => bound::later(made, self.valid_for),
+        }
+    }
+}
+
 /// Permissions, as `resume` is given them.
 #[derive(Debug, clap::Args)]
 pub struct Given {
@@ -324,6 +336,11 @@ impl Requests {
 }
 
 impl Given {
+    /// A word for nothing, which would be passed over in silence.
+    pub fn is_pointless(&self, emergency: Emergency) -> bool {
+        !self.self_approve.is_empty() && self.requests.is_empty() && emergency == Emergency::No
+    }
+
     /// What was permitted on the command line.
     pub fn self_approved(&self) -> &[String] {
         &self.self_approve
@@ -398,79 +415,6 @@ impl Given {
         }
         Ok(permitted)
     }
-}
-
-/// What is asked of the operator.
-#[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
-    /// What.
-    pub deviation: &'a Deviation,
-    /// By whom.
-    pub by: &'a str,
-    /// Why.
-    pub reason: &'a str,
-}
-
-/// The operator permits it alone: by typing what it is about, or by having said so on the command line.
-pub(super) fn own_word(global: &Global, self_approve: &[String], asked: Asked<'_>) -> Result<AnsweredBy, OwnWord> {
-    let typed = match (asked.deviation, asked.deviation.step()) {
-        (_, Some(step)) => step.to_string(),
-        (Deviation::StaleLock { lock }, None) => lock.clone(),
-        (deviation, None) => deviation.kind().to_string(),
-    };
-    if self_approve.contains(&typed) {
-        return Ok(AnsweredBy::CommandLine);
-    }
-    let flag = command(&["--self-approve", &typed]);
-    // A word that answers other questions permits nothing, whatever the step or the lock is called.
-    let typed = if is_an_answer(&typed) { format!("permit {typed}") } else { typed };
-    if global.no_input || !prompt::somebody_is_there() {
-        return Err(OwnWord::NobodyThere(format!(
-            "a person must permit it ({}), and there is no terminal; say {flag}",
-            asked.deviation
-        )));
-    }
-    let shown = prompt::Shown {
-        text: escape_line(&format!(
-            "DEVIATION: {}. Asked for by {}: {}. {}, and it is recorded so.",
-            asked.deviation,
-            asked.by,
-            asked.reason,
-            match asked.deviation {
-                Deviation::BreakGlass {} => {
-                    "You do it alone: others are told at once, and one of them has to review what was done"
-                }
-                Deviation::Skip { .. }
-                | Deviation::Waive { .. }
-                | Deviation::AcceptFailed { .. }
-                | Deviation::AcceptInDoubt { .. }
-                | Deviation::OutsideWindow {}
-                | Deviation::Abandon {}
-                | Deviation::StaleLock { .. }
-                | Deviation::TakeOver {} => "No policy asks for anybody's signature: you permit it alone",
-            }
-        ))
-        .to_string(),
-        hint: escape_line(&format!("to permit it, type: {typed}")).to_string(),
-    };
-    let Ok((_withdraw, withdrawn)) = prompt::withdrawal() else {
-        return Err(OwnWord::NobodyThere("no question can be asked: no file descriptor is left".to_owned()));
-    };
-    let is_clear = |words: &str| declines(words) || words.trim() == typed;
-    match prompt::ask(&shown, is_clear, &withdrawn) {
-        prompt::Answer::Words(words) if words.trim() == typed => Ok(AnsweredBy::Terminal),
-        prompt::Answer::Words(_) | prompt::Answer::Nobody | prompt::Answer::Withdrawn => {
-            Err(OwnWord::Declined("the operator did not permit it".to_owned()))
-        }
-    }
-}
-
-/// Why the operator's own word is missing.
-pub(super) enum OwnWord {
-    /// They were asked, and did not permit it.
-    Declined(String),
-    /// Nobody can be asked.
-    NobodyThere(String),
 }
 
 impl Attempt<'_> {

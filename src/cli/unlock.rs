@@ -7,7 +7,7 @@ use crate::audit::{Draft, Log};
 use crate::cli::failure::{Failure, say};
 use crate::cli::in_force::InForce;
 use crate::cli::open_runs::AT_ONCE;
-use crate::cli::overrides::{Asked, OwnWord, own_word};
+use crate::cli::own_word::{Asked, OwnWord, own_word};
 use crate::cli::stale_lock::{PermittedBy, Stale, Wanted};
 use crate::cli::{Global, place};
 use crate::consent::recorded::MOST_OF_CLAIM;

@@ -192,7 +192,7 @@ fn tell(rule: &NotifyRule, line: &str) -> Result<(), String> {
 ///
 /// # Errors
 /// Why it was not started, or did not end well, in words.
-pub(super) fn feed(command: &[String], timeout: Duration, bytes: Vec<u8>) -> Result<(), String> {
+pub fn feed(command: &[String], timeout: Duration, bytes: Vec<u8>) -> Result<(), String> {
     let argv = command;
     let path = Path::new(argv.first().ok_or("the rule names no command")?);
     let trust = Trust::of_user(rustix::process::geteuid().as_raw());

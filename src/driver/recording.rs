@@ -1,12 +1,13 @@
 //! The loop's way to the log: events wait to be recorded together, are made durable, are shown, and the commands of a policy are told of them.
 
+use std::time::Instant;
+
 use super::{Driver, FEW, GATHER, Message, drafts};
 use crate::audit::LogError;
 use crate::driver::notify::Told;
 use crate::history::event::{Event, Way};
 use crate::history::state::Phase;
 use crate::machine::{Effect, Input};
-use std::time::Instant;
 
 impl Driver {
     /// Gathers entries for the next sync.

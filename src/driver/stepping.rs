@@ -1,5 +1,9 @@
 //! The loop's way to the running step: from its preparation to its end, with what it writes meanwhile.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
 use super::{Driver, END_BOUND, Message, Running, SHOWN_BYTES, SHOWN_EACH, SHOWN_EVERY};
 use crate::audit::LogError;
 use crate::driver::launch::{self, End};
@@ -10,9 +14,6 @@ use crate::history::event::{Ending, Event, Way};
 use crate::machine::programs::{check_program, planned_in_words};
 use crate::machine::{Effect, Input};
 use crate::plan::Procedure;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
 
 impl Driver {
     pub(super) fn end_step(&mut self, ending: &Ending, grace: Option<Duration>) {

@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::approvals::Site;
-use crate::support::Ran;
+use crate::support::{Ran, finish};
 
 const STEPS: &str = "steps:\n  - {id: up, script: echo up >> DIR/book}\n  - {id: fail, script: test -e DIR/let}\n  - {id: last, script: echo \
                      last >> DIR/book}\n";
@@ -88,6 +88,13 @@ fn p06_the_glass_is_broken_with_a_word_others_are_told_at_once_and_one_of_them_r
     site.sign("review.yaml", "interlock-plan@v1", "bea", "review.yaml.bea.sig");
     refused("interlock-plan@v1");
     site.approve("review.yaml", "bea");
+    // Nor does a policy of somebody's own say whose keys are whose.
+    let mine = site.policy("mine.yaml", 1, "");
+    let mut command = site.scratch.command(&["review", &id, "--signed", "review.yaml"]);
+    let ran = finish(command.env("INTERLOCK_POLICY", &mine).spawn().unwrap());
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(ran.stderr.contains("numbers of policies only ever rise"), "{}", ran.stderr);
+    assert!(status(&site).contains("REVIEW DUE"));
     let taken = site.interlock(&["review", &id, "--signed", "review.yaml"]);
     assert_eq!(taken.code, 0, "{}", taken.stderr);
     assert!(!status(&site).contains("REVIEW DUE"), "it is settled");
@@ -157,5 +164,26 @@ fn p06_a_halted_run_goes_on_with_the_glass_broken_once_more_and_not_without() {
     assert_eq!(site.scratch.lines("book"), ["up", "last"]);
     assert_eq!(site.scratch.last("run_completed")["deviations"], 2);
     assert_eq!(site.scratch.last("glass_broken")["reason"], "still nobody");
+    site.verifies();
+}
+
+#[test]
+fn the_glass_is_not_broken_to_go_back_and_a_word_for_nothing_is_told() {
+    let site = site("");
+    std::fs::remove_file(site.path().join("let")).unwrap();
+    site.runbook("steps:\n  - {id: up, script: echo up >> DIR/book, undo: {script: test -e DIR/let}}\n  - {id: fail, script: test -e DIR/let}\n");
+    assert_eq!(run(&site, &WORD).code, 7);
+    let id = site.scratch.the_open_run();
+    let ran = site.interlock(&["resume", &id, "--self-approve", "fail"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("there is neither"), "{}", ran.stderr);
+    assert_eq!(site.interlock(&["undo", &id]).code, 10);
+    let broken = || site.scratch.events().iter().filter(|event| *event == "glass_broken").count();
+    let ran = site.interlock(&["resume", &id, "--break-glass", "still nobody", "--self-approve", "break_glass"]);
+    assert_eq!(ran.code, 2, "{}", ran.stderr);
+    assert!(ran.stderr.contains("going back needs no approvals"), "{}", ran.stderr);
+    assert_eq!(broken(), 1);
+    site.scratch.write("let", "");
+    assert_eq!(site.interlock(&["undo", &id]).code, 0);
     site.verifies();
 }

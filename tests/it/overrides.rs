@@ -144,6 +144,12 @@ fn p05_a_request_is_for_one_run_and_is_used_once() {
 #[test]
 fn p05_a_request_that_is_over_is_refused() {
     let (case, run) = Case::halted();
+    let past = case.request(&run, "request.yaml", &["--accept", "fail", "--until", "2020-01-01T00:00:00Z"]);
+    assert_eq!(past.code, 2, "{}", past.stderr);
+    assert!(past.stderr.contains("is over"), "{}", past.stderr);
+    let far = case.request(&run, "far.yaml", &["--accept", "fail", "--until", "2099-01-01T00:00:00Z"]);
+    assert_eq!(far.code, 0, "{}", far.stderr);
+    assert!(case.0.read("far.yaml").contains("valid_until: \"2099-01-01T00:00:00Z\""), "{}", case.0.read("far.yaml"));
     assert_eq!(case.request(&run, "request.yaml", &["--accept", "fail", "--valid-for", "1s"]).code, 0);
     let request = case.0.read("request.yaml");
     let until_when = request.lines().find_map(|line| line.strip_prefix("valid_until: ")).unwrap().trim_matches('"');
