@@ -201,8 +201,12 @@ impl Digest {
 
 fn hexadecimal(raw: &[u8]) -> String {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let digit = |value: u8| char::from(HEX[usize::from(value)]);
-    raw.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let mut text = String::with_capacity(2 * raw.len());
+    for byte in raw {
+        text.push(char::from(HEX[usize::from(byte >> 4)]));
+        text.push(char::from(HEX[usize::from(byte & 15)]));
+    }
+    text
 }
 
 /// What a program's file is at one moment: the digest of its bytes, or why there is none. Written as the digest, or as

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """A second verifier of audit logs and bundles, written from docs/audit-format.md alone and sharing no code with the first.
 
-    verify.py AUDIT-FOLDER [--key KEY]… [CHECKPOINT…]
+    verify.py AUDIT-FOLDER [--entries-only] [--key KEY]… [CHECKPOINT…]
     verify.py BUNDLE [--key KEY]…
 
-Of a log: follows the chain, works out the tree, and holds it against the checkpoints beside the log and those that are given. Of a bundle:
+Of a log: follows the chain, works out the tree, holds it against the checkpoints beside the log and those that are given, and looks at the
+plans, policies and transcripts that entries name, in the folder `runs` beside that of the log (not with --entries-only). Of a bundle:
 the proof from its entries to its checkpoint, the signatures of the log's key, and every file that the entries name. Signatures are checked
 with openssl. Says what it finds, and exits with 0 or 11. It does not judge torn tails, what events can follow on each other, nor what
 people have signed.
@@ -116,7 +117,7 @@ def led_to(keys, known):
 
 # A log.
 
-def log(folder, given, known):
+def log(folder, given, known, entries_only):
     findings, leaves, keys, known = [], [], [], keys_of(known)
     segments = sorted(name for name in os.listdir(folder) if re.fullmatch(r"\d{16,}\.jsonl", name))
     previous = "0" * 64
@@ -138,6 +139,8 @@ def log(folder, given, known):
             previous = hashlib.sha256(line).hexdigest()
             leaves.append(sha(b"\x00" + line))
             follow(keys, entry, known, findings)
+            if entry["event"] in ("run_opened", "run_resumed", "step_ended") and not entries_only:
+                look_at_files(os.path.join(folder, "..", "runs", entry["run"]), entry, findings)
     public = os.path.join(folder, "..", "keys", "log.pub")
     public = keys_of([open(public).read()]) if os.path.exists(public) else []
     last = [keys[-1][0]] if keys else public
@@ -212,6 +215,28 @@ def climb(low, high, leaves, proof):
     middle = low + half(high - low)
     left = climb(low, middle, leaves, proof)
     return sha(b"\x01" + left + climb(middle, high, leaves, proof))
+
+def look_at_files(folder, entry, findings):
+    """Looks at the files of a run that an entry names."""
+    for name, what in named(entry, entry["run"]):
+        path = os.path.join(folder, name.removeprefix("transcripts/"))
+        if os.path.islink(path) or not os.path.isfile(path):
+            findings.append(f"{name} of run {entry['run']} is not there")
+        elif not is_what(open(path, "rb").read(), what):
+            findings.append(f"{name} of run {entry['run']} is another")
+
+def is_what(content, what):
+    """Whether a file is what an entry says of it."""
+    if isinstance(what, str):
+        return hashlib.sha256(content).hexdigest() == what
+    if "trouble" in what:
+        return True
+    try:
+        digest, length = output_of(content)
+    except (ValueError, KeyError, TypeError):
+        return False
+    left_out = what.get("left_out", 0)
+    return length + left_out == what["bytes"] and (left_out > 0 or digest == what["digest"])
 
 def output_of(transcript):
     """The digest over the salt and the output of a transcript, and how many bytes it has."""
@@ -326,26 +351,21 @@ def bundle(path, known):
         if name not in files:
             if name not in said["missing"] or not isinstance(what, dict):
                 findings.append(f"{name} is not there")
-        elif isinstance(what, str):
-            if hashlib.sha256(files[name]).hexdigest() != what:
-                findings.append(f"{name} is another")
-        elif "trouble" not in what:
-            digest, length = output_of(files[name])
-            left_out = what.get("left_out", 0)
-            if length + left_out != what["bytes"] or (not left_out and digest != what["digest"]):
-                findings.append(f"{name} is another")
+        elif not is_what(files[name], what):
+            findings.append(f"{name} is another")
     findings += [f"no entry names {name}" for name, _ in found[5:] if name not in expected]
     return findings, f"run {said['run']}, {state}: {count} entries of a log of {size}"
 
 def main(arguments):
-    known = []
+    known, entries_only = [], "--entries-only" in arguments
+    arguments = [argument for argument in arguments if argument != "--entries-only"]
     while "--key" in arguments:
         at = arguments.index("--key")
         known.append(arguments[at + 1])
         del arguments[at:at + 2]
     path, *given = arguments
     if os.path.isdir(path):
-        findings, summary = log(path, given, known)
+        findings, summary = log(path, given, known, entries_only)
     else:
         try:
             findings, summary = bundle(path, known)

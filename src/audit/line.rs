@@ -1,11 +1,12 @@
 //! One line of the log, read: bytes to a checked entry. Strict: a key that is not known, a key that occurs twice, a
 //! version of another program, anything before or after the object is refused.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use crate::history::entry::{Entry, VERSION, Who};
 use crate::history::event::Event;
@@ -38,21 +39,16 @@ pub(super) enum LineError {
     Foreign(String),
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What the object of a line holds.
 struct Line<'a> {
     v: u32,
     seq: u64,
-    #[serde(default)]
     batch: Option<u64>,
     time: &'a str,
     mono: u64,
     boot: &'a str,
-    #[serde(default)]
     run: Option<RunId>,
-    event: &'a str,
-    #[serde(borrow)]
-    data: &'a RawValue,
+    event: Event,
     who: Who,
     prev: Digest,
 }
@@ -75,7 +71,8 @@ fn understand(text: &str) -> Result<Decoded, String> {
     }
     let line: Line<'_> = serde_json::from_str(text).map_err(|error| match version_of(text) {
         Some(version) if version != u64::from(VERSION) => other_version(version),
-        Some(_) | None => plain(&error.to_string()),
+        // What else the parser would have taken is no help to who reads a log.
+        Some(_) | None => plain(error.to_string().split(", expected one of").next().unwrap_or_default()),
     })?;
     if line.v != VERSION {
         return Err(other_version(u64::from(line.v)));
@@ -93,7 +90,6 @@ fn understand(text: &str) -> Result<Decoded, String> {
     if !is_uuid(line.boot) {
         return Err("`boot` is not a UUID in lower case".to_owned());
     }
-    let event = event(line.event, line.data)?;
     let entry = Entry {
         seq: line.seq,
         time: line.time.to_owned(),
@@ -101,24 +97,10 @@ fn understand(text: &str) -> Result<Decoded, String> {
         boot: line.boot.to_owned(),
         run: line.run,
         who: line.who,
-        event,
+        event: line.event,
         prev: line.prev,
     };
     Ok(Decoded { entry, batch })
-}
-
-fn event(name: &str, data: &RawValue) -> Result<Event, String> {
-    if !name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
-        return Err(format!("`{}` is not the name of an event", plain(name)));
-    }
-    let wrong = |error: serde_json::Error| {
-        let message = error.to_string();
-        // What else the parser would have taken is no help to who reads a log.
-        let message = message.split(", expected one of").next().unwrap_or_default();
-        format!("event `{name}`: {}", plain(message))
-    };
-    serde_json::from_str::<Unique>(data.get()).map_err(wrong)?;
-    serde_json::from_str(&format!("{{\"event\":\"{name}\",\"data\":{}}}", data.get())).map_err(wrong)
 }
 
 fn other_version(version: u64) -> String {
@@ -180,67 +162,108 @@ fn is_uuid(text: &str) -> bool {
     text.parse::<RunId>().is_ok()
 }
 
-/// Any JSON value in which no object has the same key twice. serde refuses that for structs, not for maps.
-struct Unique;
-
-impl<'de> Deserialize<'de> for Unique {
+impl<'de> Deserialize<'de> for Line<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UniqueVisitor)
+        deserializer.deserialize_map(LineVisitor)
     }
 }
 
-struct UniqueVisitor;
+struct LineVisitor;
 
-impl<'de> Visitor<'de> for UniqueVisitor {
-    type Value = Unique;
+impl<'de> Visitor<'de> for LineVisitor {
+    type Value = Line<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value without duplicate keys")
+        f.write_str("an entry")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Unique, A::Error> {
-        let mut keys: Vec<Key<'de>> = Vec::new();
-        while let Some(key) = map.next_key::<Key<'de>>()? {
-            if keys.iter().any(|earlier| earlier.0 == key.0) {
-                return Err(A::Error::custom(format!("duplicate key `{}`", key.0)));
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Line<'de>, A::Error> {
+        let (mut v, mut seq, mut batch, mut time, mut mono) = (None, None, None, None, None);
+        let (mut boot, mut run, mut event, mut who, mut prev) = (None, None, None, None, None);
+        while let Some(Text(key)) = map.next_key()? {
+            match &*key {
+                "v" => once(&mut v, "v", map.next_value()?)?,
+                "seq" => once(&mut seq, "seq", map.next_value()?)?,
+                "batch" => once(&mut batch, "batch", map.next_value()?)?,
+                "time" => once(&mut time, "time", map.next_value()?)?,
+                "mono" => once(&mut mono, "mono", map.next_value()?)?,
+                "boot" => once(&mut boot, "boot", map.next_value()?)?,
+                "run" => once(&mut run, "run", map.next_value()?)?,
+                "event" => {
+                    let of_event = OfEvent { map: &mut map, at: At::Event };
+                    once(&mut event, "event", Event::deserialize(MapAccessDeserializer::new(of_event))?)?;
+                }
+                "data" => return Err(A::Error::custom("`data` does not stand right after `event`")),
+                "who" => once(&mut who, "who", map.next_value()?)?,
+                "prev" => once(&mut prev, "prev", map.next_value()?)?,
+                key => return Err(A::Error::custom(format!("unknown field `{key}`"))),
             }
-            keys.push(key);
-            map.next_value::<Unique>()?;
         }
-        Ok(Unique)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Unique, A::Error> {
-        while seq.next_element::<Unique>()?.is_some() {}
-        Ok(Unique)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Unique, E> {
-        Ok(Unique)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Unique, E> {
-        Ok(Unique)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Unique, E> {
-        Ok(Unique)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Unique, E> {
-        Ok(Unique)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Unique, E> {
-        Ok(Unique)
-    }
-
-    fn visit_unit<E>(self) -> Result<Unique, E> {
-        Ok(Unique)
+        Ok(Line {
+            v: v.ok_or_else(|| A::Error::missing_field("v"))?,
+            seq: seq.ok_or_else(|| A::Error::missing_field("seq"))?,
+            batch,
+            time: time.ok_or_else(|| A::Error::missing_field("time"))?,
+            mono: mono.ok_or_else(|| A::Error::missing_field("mono"))?,
+            boot: boot.ok_or_else(|| A::Error::missing_field("boot"))?,
+            run,
+            event: event.ok_or_else(|| A::Error::missing_field("event"))?,
+            who: who.ok_or_else(|| A::Error::missing_field("who"))?,
+            prev: prev.ok_or_else(|| A::Error::missing_field("prev"))?,
+        })
     }
 }
 
-/// A key, borrowed where it has no escapes.
+/// Keeps the value of a key that may stand there once.
+fn once<T, E: serde::de::Error>(place: &mut Option<T>, key: &'static str, value: T) -> Result<(), E> {
+    match place.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(E::duplicate_field(key)),
+    }
+}
+
+/// The two keys of a line that are the event, as an object of their own. So the event is read where it stands, and nothing is copied.
+struct OfEvent<'m, A> {
+    map: &'m mut A,
+    at: At,
+}
+
+/// What of an event is read next.
+#[derive(Clone, Copy)]
+enum At {
+    /// Its name, the key of which was read.
+    Event,
+    /// What it says.
+    Data,
+    /// Nothing.
+    End,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for OfEvent<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        let key = match self.at {
+            At::Event => "event",
+            At::Data => match self.map.next_key::<Text<'de>>()? {
+                Some(Text(key)) if key == "data" => "data",
+                Some(_) | None => return Err(A::Error::custom("`data` does not stand right after `event`")),
+            },
+            At::End => return Ok(None),
+        };
+        self.at = match self.at {
+            At::Event => At::Data,
+            At::Data | At::End => At::End,
+        };
+        seed.deserialize(BorrowedStrDeserializer::new(key)).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.map.next_value_seed(seed)
+    }
+}
+
+/// A text, borrowed where it has no escapes.
 #[derive(Deserialize)]
 #[serde(transparent)]
-struct Key<'a>(#[serde(borrow)] std::borrow::Cow<'a, str>);
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -15,10 +15,13 @@
 //! that alone. All share the code that splits and decodes lines and judges a tail, and the writer of checkpoints shares tree and note with
 //! verifying; the second verifier in tests/verify.py shares no code with any of them.
 
+mod ahead;
 mod anchor;
 mod bundle;
+mod contents;
 mod error;
 mod home;
+mod kept;
 mod key;
 mod line;
 mod lines;
@@ -35,6 +38,7 @@ mod storage;
 mod succession;
 mod tail;
 mod tar;
+mod transcript;
 mod tree;
 mod verify;
 mod who;
@@ -55,4 +59,4 @@ pub use report::{Finding, Kind, Objection, Report, Severity};
 pub use runs::{Runs, WholeRun, in_parallel, runs};
 pub use scan::entries_with;
 pub use skim::{Skimmed, Stamp, Turn};
-pub use verify::{Anchors, verify, verify_against};
+pub use verify::{Anchors, Files, verify, verify_against};

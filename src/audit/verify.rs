@@ -12,21 +12,23 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use super::ahead::{Looked, Step, Understood, Unreadable, read_ahead};
 use super::anchor::kept;
+use super::kept::Told;
 use super::key::public_key;
-use super::line::{Decoded, FIRST_PREV, LineError, decode, plain, seq_of};
-use super::lines::{LineEnd, Lines, RawLine};
+use super::line::{Decoded, FIRST_PREV, LineError, plain};
+use super::lines::{LineEnd, Lines};
 use super::note::{Checkpoint, PublicKey};
 use super::read::{ReadError, list_names, open, read_at};
 use super::report::{Finding, Kind, Objection, Report, Severity};
 use super::succession::Succession;
 use super::tail::{Position, Tail, judge_unlocked};
-use super::tree::{Edge, Hash, leaf};
+use super::tree::{Edge, Hash};
 use super::{Home, names};
 use crate::history::event::Event;
 use crate::id::{Digest, RunId};
 
-/// Verifies the whole log of this home.
+/// Verifies the whole log of this home, without the files that its entries name.
 ///
 /// `fold` is given each event of each run, in order, with the time of its entry, to be applied to that run's state, and says what is wrong
 /// with one. It is not called again for a run of which an event could not have happened. Events of no run come to it with none.
@@ -37,7 +39,16 @@ pub fn verify(
     home: &Home,
     fold: impl FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>,
 ) -> Result<Report, ReadError> {
-    verify_against(home, &Anchors::default(), fold)
+    verify_against(home, &Anchors::default(), Files::NotLookedAt, fold)
+}
+
+/// Whether the files that entries name are looked at as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// Each has to be there, and to be what the entry says.
+    LookedAt,
+    /// The entries alone are verified.
+    NotLookedAt,
 }
 
 /// What was kept elsewhere, for a log to be verified against.
@@ -49,19 +60,21 @@ pub struct Anchors {
     pub keys: Vec<PublicKey>,
 }
 
-/// As [`verify`], also against checkpoints that were kept elsewhere. Those that lie beside the log always count.
+/// As [`verify`], also against checkpoints that were kept elsewhere, and with the files that entries name. The checkpoints that lie beside
+/// the log always count.
 ///
 /// # Errors
 /// As [`verify`].
 pub fn verify_against(
     home: &Home,
     anchors: &Anchors,
+    files: Files,
     fold: impl FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>,
 ) -> Result<Report, ReadError> {
     let folder = home.audit();
     let all = list_names(&folder)?;
     let segments = names::segments(&all);
-    let Some(last) = segments.last() else { return Err(ReadError::NoLog { path: folder }) };
+    let Some((last, finished)) = segments.split_last() else { return Err(ReadError::NoLog { path: folder }) };
     let mut verifier = Verifier::new(folder, fold);
     verifier.given = anchors.keys.clone();
     let mut checkpoints: Vec<(Where, String, Vec<u8>)> = Vec::new();
@@ -77,10 +90,18 @@ pub fn verify_against(
     let given = anchors.checkpoints.iter().map(|(name, note)| (Where::Given, name.clone(), note.clone()));
     checkpoints.extend(given);
     verifier.sizes = checkpoints.iter().filter_map(|(_, _, note)| size_of(note)).collect();
-    for first in &segments {
-        let role = if first == last { Role::Last } else { Role::Finished };
-        verifier.segment(*first, role);
-    }
+    let files = (files == Files::LookedAt).then_some(home);
+    let mut first = 1;
+    read_ahead(&home.audit(), finished, files, |step| match step {
+        Step::Begins { first: begins } => {
+            first = begins;
+            verifier.begin(first);
+        }
+        Step::Lines(lines) => lines.into_iter().for_each(|line| verifier.line(first, line)),
+        Step::Ends { size } => verifier.end_of_segment(first, size),
+        Step::Fails(problem) => verifier.fails(problem),
+    });
+    verifier.last_segment(*last, files);
     verifier.others(&all);
     let beside = public_key(home);
     let keys: Vec<PublicKey> = verifier.keys.all().chain(&anchors.keys).chain(&beside).cloned().collect();
@@ -103,13 +124,6 @@ enum Where {
     Beside,
     /// Somewhere else.
     Given,
-}
-
-/// Whether a segment is still written to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Finished,
-    Last,
 }
 
 struct Verifier<F> {
@@ -168,14 +182,19 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
         }
     }
 
-    fn segment(&mut self, first: u64, role: Role) {
+    /// Begins with the segment of this first entry.
+    fn begin(&mut self, first: u64) {
         self.report.segments += 1;
         self.segment = names::segment(first);
         (self.at.offset, self.at.line, self.at.batch) = (0, 1, None);
-        let path = self.folder.join(&self.segment);
-        let file = match open(&path) {
+    }
+
+    /// The segment that may still be written to. Its lines are looked at one by one, for what stands at its end may be being written.
+    fn last_segment(&mut self, first: u64, files: Option<&Home>) {
+        self.begin(first);
+        let file = match open(&self.folder.join(&self.segment)) {
             Ok(file) => file,
-            Err(error) => return self.fail(Kind::Unreadable, None, None, error.to_string()),
+            Err(error) => return self.fails(error.to_string()),
         };
         let read = |buffer: &mut [u8], offset| read_at(&file, buffer, offset);
         let mut lines = Lines::new(read, 0, 1);
@@ -184,20 +203,11 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
             let raw = match lines.next() {
                 Ok(Some(raw)) => raw,
                 Ok(None) => return self.end_of_segment(first, file.metadata().map_or(0, |status| status.len())),
-                Err(error) => {
-                    let line = self.at.line;
-                    return self.fail(
-                        Kind::Unreadable,
-                        Some(line),
-                        None,
-                        format!("the file cannot be read on: {error}"),
-                    );
-                }
+                Err(error) => return self.fails(format!("the file cannot be read on: {error}")),
             };
-            let decoded = decode(raw.bytes);
-            let is_gap = raw.offset != self.at.offset;
-            let looks_torn = is_gap || matches!(decoded, Err(LineError::Garbled(_)));
-            if role == Role::Last && looks_torn && damaged_at != Some(self.at.seq) {
+            let line = Looked::at(&raw, files);
+            let is_garbled = matches!(&line.is, Err(Unreadable { error: LineError::Garbled(_), .. }));
+            if (line.offset != self.at.offset || is_garbled) && damaged_at != Some(self.at.seq) {
                 match judge_unlocked(read, &self.at) {
                     Ok(Tail::Torn { length }) => return self.torn(length),
                     // Somebody writes: look again from here.
@@ -209,26 +219,37 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
                     Ok(Tail::Damaged { .. }) | Err(_) => damaged_at = Some(self.at.seq),
                 }
             }
-            if is_gap {
-                let text = "blank lines stand between entries, and the program leaves none: something was blanked out";
-                self.fail(Kind::Blank, Some(self.at.line), Some(self.at.seq), text.to_owned());
-            }
-            if self.at.line == 1 && decoded.as_ref().is_ok_and(|decoded| decoded.entry.seq != first) {
-                let text =
-                    format!("the file's name says that its first entry is {first}, and another one stands there");
-                self.fail(Kind::SegmentName, Some(raw.number), Some(first), text);
-            }
-            match decoded {
-                Ok(decoded) => self.entry(&raw, decoded),
-                Err(error) => self.unreadable(&raw, &error),
-            }
-            if raw.end == LineEnd::EndOfFile {
-                let text = "the file ends in this line, without a newline: it was cut off".to_owned();
-                self.fail(Kind::CutOff, Some(raw.number), None, text);
-            }
-            self.at.offset = raw.offset + raw.length + 1;
-            self.at.line = raw.number + 1;
+            self.line(first, line);
         }
+    }
+
+    /// The segment cannot be read, or not further.
+    fn fails(&mut self, problem: String) {
+        let line = (self.at.line > 1).then_some(self.at.line);
+        self.fail(Kind::Unreadable, line, None, problem);
+    }
+
+    /// Takes a line of the segment that begins with this entry by its name.
+    fn line(&mut self, first: u64, line: Looked) {
+        if line.offset != self.at.offset {
+            let text = "blank lines stand between entries, and the program leaves none: something was blanked out";
+            self.fail(Kind::Blank, Some(self.at.line), Some(self.at.seq), text.to_owned());
+        }
+        let is_other = |understood: &Understood| understood.decoded.entry.seq != first;
+        if self.at.line == 1 && line.is.as_ref().is_ok_and(is_other) {
+            let text = format!("the file's name says that its first entry is {first}, and another one stands there");
+            self.fail(Kind::SegmentName, Some(line.number), Some(first), text);
+        }
+        match line.is {
+            Ok(understood) => self.entry(line.number, understood),
+            Err(unreadable) => self.unreadable(line.number, &unreadable),
+        }
+        if line.end == LineEnd::EndOfFile {
+            let text = "the file ends in this line, without a newline: it was cut off".to_owned();
+            self.fail(Kind::CutOff, Some(line.number), None, text);
+        }
+        self.at.offset = line.offset + line.length + 1;
+        self.at.line = line.number + 1;
     }
 
     /// At the end of a segment: one without any line is honest only if it has room, and its first entry is the very
@@ -254,17 +275,16 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
         self.note(Kind::TornTail, Some(self.at.line), Some(seq), text);
     }
 
-    fn unreadable(&mut self, raw: &RawLine<'_>, error: &LineError) {
-        let seq = seq_of(raw.bytes).unwrap_or(self.at.seq + self.unreadable);
-        self.fail(Kind::Unreadable, Some(raw.number), Some(seq), error.to_string());
+    fn unreadable(&mut self, number: u64, line: &Unreadable) {
+        let seq = line.seq.unwrap_or(self.at.seq + self.unreadable);
+        self.fail(Kind::Unreadable, Some(number), Some(seq), line.error.to_string());
         self.unreadable += 1;
     }
 
     /// Takes an entry into account: where it stands, then what it says.
-    fn entry(&mut self, raw: &RawLine<'_>, decoded: Decoded) {
-        let Decoded { entry, batch } = decoded;
-        let (line, seq, run) = (raw.number, entry.seq, entry.run.clone());
-        let digest = Digest::of(raw.bytes);
+    fn entry(&mut self, line: u64, understood: Understood) {
+        let Understood { decoded: Decoded { entry, batch }, digest, leaf, files } = understood;
+        let (seq, run) = (entry.seq, entry.run.clone());
         self.report.entries += 1;
         let expected = self.at.seq;
         let mut broken = None;
@@ -297,7 +317,7 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
         if broken.is_none() && seq == expected {
             self.settle();
         }
-        self.edge.push(leaf(raw.bytes));
+        self.edge.push(leaf);
         if self.sizes.contains(&self.edge.size()) {
             self.roots.insert(self.edge.size(), self.edge.root());
         }
@@ -310,6 +330,9 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
         self.report.head = Some((seq, digest));
         self.report.first_time.get_or_insert_with(|| entry.time.clone());
         self.clock(line, seq, entry.boot, entry.mono);
+        for Told { severity, kind, text } in files {
+            self.finding(severity, kind, Some(line), Some(seq), run.clone(), text);
+        }
         self.event(line, seq, run, &entry.time, entry.event);
         self.report.last_time = Some(entry.time);
     }

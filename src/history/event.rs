@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::history::approval::{Approval, PolicyInForce};
 use crate::history::deviation::{Deviation, Override};
+use crate::history::each_once::each_once;
 use crate::history::glass::Glass;
 use crate::id::{Digest, Fact, Fingerprint, RunId, StepId};
 
@@ -365,7 +366,7 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         title: Option<String>,
         /// Its labels.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        #[serde(default, deserialize_with = "each_once", skip_serializing_if = "BTreeMap::is_empty")]
         labels: BTreeMap<String, String>,
         /// The file it was read from.
         source: String,
@@ -487,7 +488,7 @@ pub enum Event {
         ensures: Vec<Sight>,
         /// What the programs that it says it replaces are now, by their paths. Later steps that execute one are checked
         /// against this.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        #[serde(default, deserialize_with = "each_once", skip_serializing_if = "BTreeMap::is_empty")]
         replaced: BTreeMap<String, Fingerprint>,
     },
     /// A step's `ensures` held already, and it says `if_ensured: pass`: nothing was done.
@@ -519,6 +520,7 @@ pub enum Event {
         /// The condition, as it was written.
         expression: String,
         /// The values it was evaluated with.
+        #[serde(deserialize_with = "each_once")]
         values: BTreeMap<String, String>,
     },
     /// Permission for a deviation was accepted. It is used by the event that makes the deviation.

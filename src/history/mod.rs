@@ -5,6 +5,7 @@ pub mod again;
 pub mod approval;
 pub mod clip;
 pub mod deviation;
+mod each_once;
 pub mod entry;
 pub mod event;
 pub mod glass;

@@ -3,6 +3,7 @@
 //! - `loop N FOLDER`: the floor of a run: spawns `true` N times and syncs a line for each.
 //! - `writer FILE`: writes the monotonic time to a file, over and over, until it is stopped.
 //! - `listener PORT`: listens, says when it began to, and waits for its end.
+//! - `parse FOLDER`: the floor of verifying: parses and hashes each line of each file once, on one processor, and does nothing else.
 //! - `reaction event|poll TRIALS INTERLOCK FOLDER`: from the moment a forbidden process is up (or listens) to the last write of
 //!   the ten writers of the step that is stopped for it.
 
@@ -25,6 +26,7 @@ fn main() {
         ["loop", count, folder] => bare_loop(count.parse().expect("a count"), Path::new(folder)),
         ["writer", file] => writer(Path::new(file)),
         ["listener", port] => listener(port.parse().expect("a port")),
+        ["parse", folder] => bare_parse(Path::new(folder)),
         ["reaction", kind, trials, interlock, folder] => {
             Trials::new(kind, interlock, Path::new(folder)).run(trials.parse().expect("a count"));
         }
@@ -48,6 +50,25 @@ fn bare_loop(count: u32, folder: &Path) {
         let status = Command::new("true").stdin(Stdio::null()).status().expect("true starts");
         assert!(status.success());
     }
+}
+
+fn bare_parse(folder: &Path) {
+    use sha2::{Digest as _, Sha256};
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .expect("a folder")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "jsonl"))
+        .collect();
+    files.sort();
+    let mut last = [0; 32];
+    for file in files {
+        let bytes = std::fs::read(file).expect("a file");
+        for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            serde_json::from_slice::<serde::de::IgnoredAny>(line).expect("an entry");
+            last = Sha256::digest(line).into();
+        }
+    }
+    println!("{last:02x?}");
 }
 
 fn writer(path: &Path) {

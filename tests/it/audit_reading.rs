@@ -428,6 +428,62 @@ fn a_transcript_that_was_altered_or_is_missing_is_said_loudly() {
 }
 
 #[test]
+fn p08_a_transcript_or_plan_that_was_altered_exchanged_or_removed_is_found() {
+    let scratch = Scratch::new();
+    let steps =
+        "steps:\n  - {id: say, run: [echo, the database is down]}\n  - {id: tell, run: [echo, the database is up]}\n";
+    assert_eq!(scratch.run(&format!("{HEAD}name: said\n{steps}"), &[]).code, 0);
+    let entry = scratch.last_entry("step_ended");
+    let folder = scratch.home().join("runs").join(entry["run"].as_str().unwrap());
+    let (plan, say, tell) = (folder.join("plan.yaml"), folder.join("say-1.cast"), folder.join("tell-1.cast"));
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/verify.py");
+    let verifies = |finding: Option<&str>| {
+        let ran = scratch.interlock(&["audit", "verify"]);
+        let code = if finding.is_some() { 11 } else { 0 };
+        assert_eq!(ran.code, code, "{finding:?}: {}", ran.stdout);
+        assert!(finding.is_none_or(|finding| ran.stdout.contains(finding)), "{finding:?}: {}", ran.stdout);
+        assert_eq!(scratch.interlock(&["audit", "verify", "--entries-only"]).code, 0, "the entries are whole");
+        let second = Command::new("python3").arg(script).arg(scratch.home().join("audit")).output().unwrap();
+        assert_eq!(second.status.code(), Some(code), "{finding:?}: {}", String::from_utf8_lossy(&second.stdout));
+    };
+    verifies(None);
+    for (path, what) in [(&plan, "plan"), (&say, "transcript")] {
+        let was = std::fs::read(path).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let mut altered = was.clone();
+        *altered.iter_mut().rfind(|byte| byte.is_ascii_lowercase()).unwrap() ^= 1;
+        std::fs::write(path, altered).unwrap();
+        verifies(Some(&format!("{name}, was altered")));
+        std::fs::write(path, &was[..was.len() / 2]).unwrap();
+        verifies(Some(&format!("{name}, was altered")));
+        std::fs::remove_file(path).unwrap();
+        verifies(Some(&format!("{name}, is missing")));
+        std::os::unix::fs::symlink("/etc/passwd", path).unwrap();
+        verifies(Some(what));
+        std::fs::remove_file(path).unwrap();
+        std::fs::write(path, was).unwrap();
+        verifies(None);
+    }
+    let (one, other) = (std::fs::read(&say).unwrap(), std::fs::read(&tell).unwrap());
+    std::fs::write(&say, other).unwrap();
+    std::fs::write(&tell, one).unwrap();
+    verifies(Some("tell-1.cast, was altered"));
+    let found = scratch.interlock(&["audit", "verify", "--format", "json"]);
+    let findings: Vec<Value> = found
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["severity"] == "failure")
+        .collect();
+    assert_eq!(findings.len(), 2, "{}", found.stdout);
+    assert!(
+        findings
+            .iter()
+            .all(|finding| finding["run"] == entry["run"] && finding["entry"].is_u64() && finding["line"].is_u64())
+    );
+}
+
+#[test]
 fn a_run_is_found_by_the_beginning_of_its_id() {
     let scratch = Scratch::new();
     assert_eq!(scratch.interlock(&["audit", "show", "last"]).code, 1, "there is no log");

@@ -8,10 +8,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
-use super::contents::Contents;
 use super::statement::{self, Predicate, Statement, Subject, seal};
-use super::{CHECKPOINT, ENTRIES, ENVELOPE, MANIFEST, PROOF, TRANSCRIPTS, rank, standing};
+use super::{CHECKPOINT, ENTRIES, ENVELOPE, MANIFEST, PROOF, rank, standing};
 use crate::audit::anchor::{AnchorError, checkpoint};
+use crate::audit::contents::{Contents, path_in};
 use crate::audit::key::signing_key;
 use crate::audit::read::{ReadError, open, read};
 use crate::audit::tar::{END, LARGEST, MOST, header, padding};
@@ -71,8 +71,7 @@ pub fn bundle(home: &Home, run: &RunId, into: &mut impl Write) -> Result<Bundled
     ];
     let mut missing = Vec::new();
     for (name, _) in taken.contents.files() {
-        let path = home.run(run).join(name.strip_prefix(TRANSCRIPTS).unwrap_or(name));
-        match Member::kept(name, &path) {
+        match Member::kept(name, &path_in(home, run, name)) {
             Ok(member) => members.push(member),
             Err(BundleError::Read(ReadError::Io { source, .. })) if source.kind() == io::ErrorKind::NotFound => {
                 missing.push(name.to_owned());

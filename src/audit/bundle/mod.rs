@@ -4,10 +4,8 @@
 //! What is read of a bundle may come from anybody: nothing of it is put onto disk, no name in it is used as a path, memory is bounded by
 //! what is looked at at a time, and whatever is not exactly as this program writes it is refused.
 
-mod contents;
 mod make;
 mod statement;
-mod transcript;
 mod verify;
 
 use std::fs::File;
@@ -17,6 +15,7 @@ use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
+use super::contents::{PLAN, POLICIES, REQUESTS, REVIEWS, TRANSCRIPTS};
 use super::read::{ReadError, open};
 use super::tar::{Member, index};
 use crate::history::state::{Phase, State, Verdict};
@@ -30,11 +29,6 @@ const ENVELOPE: &str = "manifest.dsse.json";
 const CHECKPOINT: &str = "checkpoint";
 const ENTRIES: &str = "entries.jsonl";
 const PROOF: &str = "proof";
-const PLAN: &str = "plan.yaml";
-const REQUESTS: &str = "requests/";
-const POLICIES: &str = "policies/";
-const REVIEWS: &str = "reviews/";
-const TRANSCRIPTS: &str = "transcripts/";
 
 /// The largest file of a bundle that is taken into memory as a whole: as large as a plan may be.
 const LARGEST_WHOLE: u64 = 16 * 1024 * 1024;

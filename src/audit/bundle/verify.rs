@@ -7,16 +7,16 @@ use std::io::{self, BufReader, Read};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::contents::{Contents, Expected};
 use super::statement::{Statement, opened};
-use super::transcript::{self, Told};
 use super::{Bundle, CHECKPOINT, ENTRIES, ENVELOPE, MANIFEST, PROOF, standing};
+use crate::audit::contents::{Contents, Expected};
 use crate::audit::line::{decode, plain};
 use crate::audit::lines::{LineEnd, Lines};
 use crate::audit::note::{Checkpoint, PublicKey};
 use crate::audit::report::{Finding, Kind, Report, Severity};
 use crate::audit::succession::Succession;
 use crate::audit::tar::Member;
+use crate::audit::transcript::{self, Told};
 use crate::audit::tree::{Hash, leaf, root_of};
 use crate::audit::{Anchors, FIRST_PREV};
 use crate::history::entry::Entry;

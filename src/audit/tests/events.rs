@@ -1,6 +1,7 @@
 //! Every event there is, once: that it can be written and read back, and that docs/audit-format.md describes it.
 
 use super::common::{open, run_id, scratch};
+use crate::audit::line::decode;
 use crate::audit::{Draft, read, verify};
 use crate::history::approval::{Approval, CertifiedBy, CountsUnder, PolicyInForce};
 use crate::history::deviation::{Deviation, Override};
@@ -304,6 +305,31 @@ fn every_event_is_read_back_as_it_was_written_and_has_an_object_for_data() {
     assert_eq!(found, all());
     let report = verify(&scratch.home, |_, _, _| Ok(())).unwrap();
     assert_eq!(report.failures(), 4, "a second log_created, a repair that kept nothing, keys that are none: {report}");
+}
+
+#[test]
+fn a_key_that_stands_twice_is_refused_wherever_it_stands() {
+    let scratch = scratch();
+    let mut log = open(&scratch.home).unwrap();
+    let run = run_id(1);
+    let mut tried = 0;
+    for event in all() {
+        let draft = Draft { run: (!event.is_of_the_log()).then_some(&run), event: &event };
+        let line = log.append(&[draft]).unwrap().remove(0).line;
+        assert!(decode(line.as_bytes()).is_ok());
+        for (colon, _) in line.match_indices("\":") {
+            let key = line[..colon].rfind('"').unwrap();
+            let mut values = serde_json::Deserializer::from_str(&line[colon + 2..]).into_iter::<serde_json::Value>();
+            values.next().unwrap().unwrap();
+            let value = &line[colon + 2..colon + 2 + values.byte_offset()];
+            // The same key to who reads JSON, and another to who compares bytes.
+            let escaped = format!("\\u{:04x}{}", line.as_bytes()[key + 1], &line[key + 2..colon]);
+            let twice = format!("{}\"{escaped}\":{value},{}", &line[..key], &line[key..]);
+            assert!(decode(twice.as_bytes()).is_err(), "{twice}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 40 * 8, "{tried}");
 }
 
 #[test]

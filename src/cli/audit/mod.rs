@@ -8,7 +8,6 @@ mod key;
 mod list;
 mod metrics;
 mod play;
-mod removed;
 mod report;
 mod row;
 mod show;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::signatures::{Kept, Of, Signatures};
-use super::{removed, unreadable};
-use crate::audit::{self, Anchors, Bundle, BundleReport, Finding, Home, Known, Objection, PublicKey};
+use super::unreadable;
+use crate::audit::{self, Anchors, Bundle, BundleReport, Files, Finding, Home, Known, Objection, PublicKey};
 use crate::cli::failure::{Failure, put};
 use crate::cli::{Format, Global, place};
 use crate::diagnostic::escape::escape_text;
@@ -43,9 +43,16 @@ pub struct Verify {
     /// Also check each signature by the keys that this file says are whose (OpenSSH's allowed_signers), at the time of its entry
     #[arg(long, value_name = "FILE")]
     signers: Option<PathBuf>,
+    /// Only the entries: not the plans, policies and transcripts that they name, such as where only the log was copied
+    #[arg(long, conflicts_with = "bundle")]
+    entries_only: bool,
 }
 
 impl Verify {
+    fn files(&self) -> Files {
+        if self.entries_only { Files::NotLookedAt } else { Files::LookedAt }
+    }
+
     pub(super) fn go(&self, global: &Global) -> Result<ExitCode, Failure> {
         let anchors = self.anchors()?;
         match &self.bundle {
@@ -86,7 +93,7 @@ impl Verify {
         let mut states: BTreeMap<RunId, State> = BTreeMap::new();
         let mut unlocked = Unlocked::default();
         let mut signatures = Signatures::new(global, Kept::Beside(home), self.signers.as_deref())?;
-        let mut report = audit::verify_against(home, anchors, |run, time, event| {
+        let mut report = audit::verify_against(home, anchors, self.files(), |run, time, event| {
             let Some(run) = run else {
                 unlocked.apply(event).map_err(|illegal| Objection::Illegal(illegal.to_string()))?;
                 return signatures.look(Of { run, plan: None, time }, event).map_err(Objection::NotBorneOut);
@@ -94,8 +101,7 @@ impl Verify {
             let state = states.entry(run.clone()).or_default();
             state.apply(event).map_err(|illegal| Objection::Illegal(illegal.to_string()))?;
             let of = Of { run: Some(run), plan: state.plan.as_ref(), time };
-            let borne_out = signatures.look(of, event).and_then(|()| removed::look(home, run, event));
-            let borne_out = borne_out.map_err(Objection::NotBorneOut);
+            let borne_out = signatures.look(of, event).map_err(Objection::NotBorneOut);
             match state.phase {
                 // It may be taken up again, from where it stands.
                 Phase::Over(Verdict::Halted(_))
@@ -111,6 +117,10 @@ impl Verify {
             borne_out
         })
         .map_err(unreadable)?;
+        if self.entries_only {
+            let remark = "the files that entries name, such as plans and transcripts, were not looked at";
+            report.remarks.push(remark.to_owned());
+        }
         report.remarks.extend(signatures.in_words());
         match global.format {
             Format::Human => put(&format!("{}\n", escape_text(report.to_string().trim_end())))?,

@@ -1,13 +1,20 @@
-//! Which files the entries of a run name. Who makes a bundle puts these into it, and who checks one looks for these. Pure.
+//! Which files the entries of a run name. Who makes a bundle puts these into it, and who verifies a log or a bundle looks for these. Pure.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use super::{PLAN, POLICIES, REQUESTS, REVIEWS, TRANSCRIPTS};
-use crate::audit::tar::is_name;
+use super::Home;
+use super::tar::is_name;
 use crate::history::approval::{OVERRIDE, PolicyInForce};
 use crate::history::event::{Event, Output};
 use crate::history::glass::REVIEW;
 use crate::id::{Digest, RunId};
+
+pub(super) const PLAN: &str = "plan.yaml";
+pub(super) const REQUESTS: &str = "requests/";
+pub(super) const POLICIES: &str = "policies/";
+pub(super) const REVIEWS: &str = "reviews/";
+pub(super) const TRANSCRIPTS: &str = "transcripts/";
 
 /// The most files that the entries of one run may name.
 const MOST: usize = 50_000;
@@ -21,7 +28,12 @@ pub enum Expected {
     Transcript(Output),
 }
 
-/// The files that entries name, by their names in a bundle. In the home each lies in the folder of the run, transcripts without theirs.
+/// Where a file of this name in a bundle lies in the home: in the folder of the run, and transcripts without theirs.
+pub fn path_in(home: &Home, run: &RunId, name: &str) -> PathBuf {
+    home.run(run).join(name.strip_prefix(TRANSCRIPTS).unwrap_or(name))
+}
+
+/// The files that entries name, by their names in a bundle.
 #[derive(Debug, Default)]
 pub struct Contents {
     files: BTreeMap<String, Expected>,
