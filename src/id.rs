@@ -20,19 +20,75 @@ pub const NAME_RULE: &str =
 pub const PERSON_RULE: &str =
     "a name as in allowed_signers, such as `amy@example.org`: visible ASCII without blanks, quotes and pattern signs";
 
-fn checked_name(text: &str, what: &str) -> Result<String, IdError> {
-    let mut chars = text.chars();
-    let first_ok = chars.next().is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    let rest_ok = chars.all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_');
-    if first_ok && rest_ok && text.len() <= 63 {
-        Ok(text.to_owned())
-    } else {
-        Err(IdError(format!("`{}` is not a {what}: expected {NAME_RULE}", text.escape_debug())))
-    }
+fn is_name(text: &str) -> bool {
+    let letter_or_digit = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    text.len() <= 63
+        && text.bytes().next().is_some_and(letter_or_digit)
+        && text.bytes().all(|b| letter_or_digit(b) || b == b'-' || b == b'_')
+}
+
+/// Whether these bytes are lower-case hexadecimal digits. Looks at all of them, whatever it has seen: so the processor takes many at once.
+fn are_hexadecimal(bytes: &[u8]) -> bool {
+    let is_one = |b: u8| (b.wrapping_sub(b'0') < 10) | (b.wrapping_sub(b'a') < 6);
+    bytes.iter().fold(true, |all, b| all & is_one(*b))
+}
+
+/// Whether a text is a UUID in lower case, of any version.
+pub fn is_uuid(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    bytes.len() == 36
+        && [8, 13, 18, 23].iter().all(|at| bytes[*at] == b'-')
+        && [0..8, 9..13, 14..18, 19..23, 24..36].into_iter().all(|part| are_hexadecimal(&bytes[part]))
+}
+
+fn is_person(text: &str) -> bool {
+    let plain =
+        |b: u8| b.is_ascii_graphic() && !matches!(b, b'*' | b'?' | b'!' | b',' | b'"' | b'\'' | b'`' | b'\\' | b'#');
+    (1..=255).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(plain)
+}
+
+fn is_moment(text: &str) -> bool {
+    let digits = |range: std::ops::Range<usize>| text.get(range).and_then(|part| part.parse::<u32>().ok());
+    let shape = text.len() == 20
+        && text.bytes().enumerate().all(|(at, b)| match at {
+            4 | 7 => b == b'-',
+            10 => b == b'T',
+            13 | 16 => b == b':',
+            19 => b == b'Z',
+            _ => b.is_ascii_digit(),
+        });
+    let is_leap = |year: u32| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let is_day = |year, month, day| {
+        let days = match month {
+            1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+            4 | 6 | 9 | 11 => 30,
+            2 if is_leap(year) => 29,
+            2 => 28,
+            _ => 0,
+        };
+        (1..=days).contains(&day)
+    };
+    let is_one = || -> Option<bool> {
+        Some(
+            is_day(digits(0..4)?, digits(5..7)?, digits(8..10)?)
+                && digits(11..13)? < 24
+                && digits(14..16)? < 60
+                && digits(17..19)? < 60,
+        )
+    };
+    shape && is_one() == Some(true)
+}
+
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && are_hexadecimal(text.as_bytes())
+}
+
+fn is_nonce(text: &str) -> bool {
+    text.len() == 32 && are_hexadecimal(text.as_bytes())
 }
 
 macro_rules! text_type {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $check:expr) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:expr, $fits:path) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -49,8 +105,7 @@ macro_rules! text_type {
             type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, IdError> {
-                let check: fn(&str, &str) -> Result<String, IdError> = $check;
-                check(text, $what).map(Self)
+                Self::try_from(text.to_owned())
             }
         }
 
@@ -58,7 +113,10 @@ macro_rules! text_type {
             type Error = IdError;
 
             fn try_from(text: String) -> Result<Self, IdError> {
-                text.parse()
+                if $fits(&text) {
+                    return Ok(Self(text));
+                }
+                Err(IdError(format!("`{}` is not a {}: expected {}", text.escape_debug(), $what, $rule)))
             }
         }
 
@@ -78,106 +136,41 @@ macro_rules! text_type {
 
 text_type!(
     /// The id of a step, unique in its runbook.
-    StepId, "step id", checked_name
+    StepId, "step id", NAME_RULE, is_name
 );
 text_type!(
     /// The name of a system: something whose state matters, such as `monit`.
-    SystemName, "system name", checked_name
+    SystemName, "system name", NAME_RULE, is_name
 );
 text_type!(
     /// The name of a state of a system, such as `stopped`.
-    StateName, "state name", checked_name
+    StateName, "state name", NAME_RULE, is_name
 );
 text_type!(
     /// The name of a group of persons in a policy.
-    GroupName, "group name", checked_name
+    GroupName, "group name", NAME_RULE, is_name
 );
 text_type!(
     /// A person, by the name that the policy and OpenSSH's `allowed_signers` (a principal) know them by, such as
     /// `amy@example.org`. Never a pattern, and never something that a command line could take for an option.
-    Person, "person", |text, what| {
-        let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'*' | b'?' | b'!' | b',' | b'"' | b'\'' | b'`' | b'\\' | b'#');
-        if (1..=255).contains(&text.len()) && !text.starts_with('-') && text.bytes().all(plain) {
-            Ok(text.to_owned())
-        } else {
-            Err(IdError(format!("`{}` is not a {what}: expected {PERSON_RULE}", text.escape_debug())))
-        }
-    }
+    Person, "person", PERSON_RULE, is_person
 );
 text_type!(
     /// The id of a run: a UUID of version 7 (RFC 9562), so that ids sort by time. Safe as a file name.
-    RunId, "run id", |text, what| {
-        let well_formed = text.len() == 36
-            && text.bytes().enumerate().all(|(at, b)| match at {
-                8 | 13 | 18 | 23 => b == b'-',
-                _ => b.is_ascii_digit() || (b'a'..=b'f').contains(&b),
-            });
-        if well_formed {
-            Ok(text.to_owned())
-        } else {
-            Err(IdError(format!("`{}` is not a {what}: expected a UUID in lower case", text.escape_debug())))
-        }
-    }
+    RunId, "run id", "a UUID in lower case", is_uuid
 );
 text_type!(
     /// A SHA-256 digest (FIPS 180-4) as 64 lower-case hexadecimal digits, as `sha256sum` prints it.
-    Digest, "SHA-256 digest", |text, what| {
-        if text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-            Ok(text.to_owned())
-        } else {
-            Err(IdError(format!("`{}` is not a {what}: expected 64 lower-case hexadecimal digits", text.escape_debug())))
-        }
-    }
+    Digest, "SHA-256 digest", "64 lower-case hexadecimal digits", is_digest
 );
-
 text_type!(
     /// A moment in UTC, to the second: `2026-11-22T04:02:11Z` (RFC 3339, in this one form, so that the order of the texts is the
     /// order in time).
-    Moment, "moment", |text, what| {
-        let digits = |range: std::ops::Range<usize>| text.get(range).and_then(|part| part.parse::<u32>().ok());
-        let shape = text.len() == 20
-            && text.bytes().enumerate().all(|(at, b)| match at {
-                4 | 7 => b == b'-',
-                10 => b == b'T',
-                13 | 16 => b == b':',
-                19 => b == b'Z',
-                _ => b.is_ascii_digit(),
-            });
-        let is_leap = |year: u32| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-        let is_day = |year, month, day| {
-            let days = match month {
-                1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-                4 | 6 | 9 | 11 => 30,
-                2 if is_leap(year) => 29,
-                2 => 28,
-                _ => 0,
-            };
-            (1..=days).contains(&day)
-        };
-        let is_one = || -> Option<bool> {
-            Some(
-                is_day(digits(0..4)?, digits(5..7)?, digits(8..10)?)
-                    && digits(11..13)? < 24
-                    && digits(14..16)? < 60
-                    && digits(17..19)? < 60,
-            )
-        };
-        if shape && is_one() == Some(true) {
-            Ok(text.to_owned())
-        } else {
-            Err(IdError(format!("`{}` is not a {what}: expected UTC, such as `2026-11-22T04:02:11Z`", text.escape_debug())))
-        }
-    }
+    Moment, "moment", "UTC, such as `2026-11-22T04:02:11Z`", is_moment
 );
 text_type!(
     /// A number used once: 128 random bits as 32 lower-case hexadecimal digits.
-    Nonce, "nonce", |text, what| {
-        if text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
-            Ok(text.to_owned())
-        } else {
-            Err(IdError(format!("`{}` is not a {what}: expected 32 lower-case hexadecimal digits", text.escape_debug())))
-        }
-    }
+    Nonce, "nonce", "32 lower-case hexadecimal digits", is_nonce
 );
 
 impl Nonce {
@@ -201,12 +194,11 @@ impl Digest {
 
 fn hexadecimal(raw: &[u8]) -> String {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut text = String::with_capacity(2 * raw.len());
+    let mut digits = Vec::with_capacity(2 * raw.len());
     for byte in raw {
-        text.push(char::from(HEX[usize::from(byte >> 4)]));
-        text.push(char::from(HEX[usize::from(byte & 15)]));
+        digits.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
     }
-    text
+    String::from_utf8(digits).expect("hexadecimal digits are ASCII")
 }
 
 /// What a program's file is at one moment: the digest of its bytes, or why there is none. Written as the digest, or as

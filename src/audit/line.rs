@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess
 
 use crate::history::entry::{Entry, VERSION, Who};
 use crate::history::event::Event;
-use crate::id::{Digest, RunId};
+use crate::id::{Digest, RunId, is_uuid};
 
 /// The most bytes a line may have, its newline not counted: 60 KiB. (The bundles of a C2SP tiled log hold entries of
 /// less than 64 KiB.)
@@ -156,10 +156,6 @@ fn is_time(text: &str) -> bool {
             b'd' => b.is_ascii_digit(),
             other => b == *other,
         })
-}
-
-fn is_uuid(text: &str) -> bool {
-    text.parse::<RunId>().is_ok()
 }
 
 impl<'de> Deserialize<'de> for Line<'de> {

@@ -1,7 +1,7 @@
 //! Splits a segment into its lines, with bounded memory. Blank lines are room that is not used yet: they are counted
 //! and not yielded.
 
-use std::io::{self, BufRead as _};
+use std::io;
 
 use super::line::MAX_LINE;
 
@@ -142,11 +142,9 @@ impl<R: FnMut(&mut [u8], u64) -> io::Result<usize>> Lines<R> {
     }
 }
 
-/// Where the first newline is. `skip_until` searches with the system's `memchr`.
+/// Where the first newline is.
 pub(super) fn newline_in(bytes: &[u8]) -> Option<usize> {
-    let mut rest = bytes;
-    let passed = rest.skip_until(b'\n').expect("a slice in memory can be read");
-    (passed > 0 && bytes[passed - 1] == b'\n').then(|| passed - 1)
+    memchr::memchr(b'\n', bytes)
 }
 
 /// How many newlines the bytes begin with. Compares whole blocks first, since unused room is long.
