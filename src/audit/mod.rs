@@ -17,6 +17,7 @@
 
 mod ahead;
 mod anchor;
+mod backwards;
 mod bundle;
 mod contents;
 mod error;
@@ -47,6 +48,7 @@ mod who;
 mod tests;
 
 pub use anchor::{AnchorError, Made, checkpoint};
+pub use backwards::in_parallel;
 pub use bundle::{Bundle, BundleError, BundleReport, Bundled, Known, bundle, verify_bundle};
 pub use error::LogError;
 pub use home::Home;
@@ -56,7 +58,7 @@ pub use log::{Draft, Log, MAX_APPEND, RESERVE, Recorded, SEGMENT};
 pub use note::{Checkpoint, NoteError, PublicKey};
 pub use read::{Found, ReadError, Reader, head, id, read};
 pub use report::{Finding, Kind, Objection, Report, Severity};
-pub use runs::{Runs, WholeRun, in_parallel, runs};
+pub use runs::{Runs, WholeRun, runs, runs_with};
 pub use scan::entries_with;
 pub use skim::{Skimmed, Stamp, Turn};
 pub use verify::{Anchors, Files, verify, verify_against};

@@ -10,18 +10,12 @@
 //! - A run is yielded whole, and no newer one after it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
-use std::thread;
 
-use super::read::{ReadError, Reader, list_names};
-use super::skim::{Key, Part, Skimmed, Turn, run_of};
-use super::tail::Position;
-use super::{Home, names};
+use super::Home;
+use super::backwards::Backwards;
+use super::read::{ReadError, Reader};
+use super::skim::{Key, Skimmed, Turn, run_of};
 use crate::id::RunId;
-
-/// The most segments that are read at once.
-const MOST: usize = 32;
 
 /// How much older than a run's id an entry must be, in milliseconds, to be taken for older than the run: an hour.
 const SURELY_BEFORE: u64 = 60 * 60 * 1000;
@@ -39,14 +33,16 @@ pub struct WholeRun {
 #[derive(Debug)]
 pub struct Runs {
     back: Backwards,
-    /// How many segments are read next.
-    width: usize,
     /// Runs whose beginning was not reached for certain.
     begun_before: HashMap<Key, Pending>,
     /// Runs that are complete, by the number of their first line, until none that is newer can come.
     ready: BTreeMap<u64, (Key, Vec<Skimmed>)>,
     /// The runs that were reached with their beginning.
     over: HashSet<Key>,
+    /// How the id of a run begins whose lines are kept.
+    start: String,
+    /// The time of what was read last, in milliseconds since 1970.
+    reached: Option<u64>,
 }
 
 /// A run of which the end was read.
@@ -71,24 +67,42 @@ enum Beginning {
 /// # Errors
 /// There is no log, or its end cannot be read.
 pub fn runs(home: &Home) -> Result<Runs, ReadError> {
-    Ok(Runs {
-        back: Backwards::new(home)?,
-        width: 1,
-        begun_before: HashMap::new(),
-        ready: BTreeMap::new(),
-        over: HashSet::new(),
-    })
+    Runs::with(home, "")
+}
+
+/// The runs whose id begins so, the newest first. What is more than an hour older than all such ids is not read, unless a run that was
+/// found begins there.
+///
+/// # Errors
+/// There is no log, or what was read of it is damaged.
+pub fn runs_with(home: &Home, start: &str) -> Result<Vec<WholeRun>, ReadError> {
+    let mut runs = Runs::with(home, start)?;
+    let mut found = Vec::new();
+    while let Some(some) = runs.more()? {
+        found.extend(some);
+    }
+    Ok(found)
 }
 
 impl Runs {
+    fn with(home: &Home, start: &str) -> Result<Self, ReadError> {
+        Ok(Self {
+            back: Backwards::new(home)?,
+            begun_before: HashMap::new(),
+            ready: BTreeMap::new(),
+            over: HashSet::new(),
+            start: start.to_owned(),
+            reached: None,
+        })
+    }
+
     /// Some more runs; none when there are no more.
     ///
     /// # Errors
     /// A segment cannot be read, or is damaged.
     pub fn more(&mut self) -> Result<Option<Vec<WholeRun>>, ReadError> {
         loop {
-            let parts = self.back.next(self.width)?;
-            self.width = (self.width * 2).min(MOST);
+            let parts = if self.is_before_all() { Vec::new() } else { self.back.next()? };
             let Some(oldest) = parts.last() else {
                 for (key, pending) in self.begun_before.drain() {
                     self.ready.insert(pending.first(), (key, pending.lines));
@@ -104,6 +118,7 @@ impl Runs {
             }
             if let Some(reached) = reached {
                 self.settle(reached);
+                self.reached = Some(reached);
             }
             self.begun_before.values_mut().flat_map(|pending| &mut pending.lines).for_each(Skimmed::stand_alone);
             let ready = self.take_ready()?;
@@ -115,12 +130,12 @@ impl Runs {
 
     /// The end of the log, to read on from it what comes.
     pub fn into_end(self) -> Reader {
-        self.back.end
+        self.back.into_end()
     }
 
     fn take(&mut self, line: Skimmed) -> Result<(), ReadError> {
-        let Some(key) = line.run else { return Ok(()) };
-        if self.over.contains(&key) {
+        let Some(key) = line.run.filter(|key| key.starts_with(self.start.as_bytes())) else { return Ok(()) };
+        if !self.begun_before.contains_key(&key) && self.over.contains(&key) {
             let problem = format!(
                 "it is of run {}, whose id was made more than an hour after the entries around it: the clock was set back, or the entry \
                  does not belong here",
@@ -157,6 +172,13 @@ impl Runs {
         }
     }
 
+    /// Whether what is left to be read is older than every run that is asked for.
+    fn is_before_all(&self) -> bool {
+        let earliest = earliest_of(&self.start);
+        self.begun_before.is_empty()
+            && self.reached.is_some_and(|reached| reached.saturating_add(SURELY_BEFORE) < earliest)
+    }
+
     /// What is complete, and newer than all that is not.
     fn take_ready(&mut self) -> Result<Vec<WholeRun>, ReadError> {
         let unsettled = self.begun_before.values().filter(|pending| pending.beginning == Beginning::MayBeRead);
@@ -181,123 +203,10 @@ impl Pending {
     }
 }
 
-/// The segments of a log from its end.
-#[derive(Debug)]
-struct Backwards {
-    folder: PathBuf,
-    /// Those that are not read yet, by their first entries, in order.
-    left: Vec<u64>,
-    /// Read and not given yet, the oldest first.
-    waiting: Vec<Part>,
-    /// The first entry of the part that was given last, and its `prev`.
-    expected: Option<(u64, String)>,
-    /// What was given last: when nobody uses it any more, its room is used again.
-    given: Vec<Arc<String>>,
-    end: Reader,
-}
-
-impl Backwards {
-    fn new(home: &Home) -> Result<Self, ReadError> {
-        let folder = home.audit();
-        let mut left = names::segments(&list_names(&folder)?);
-        let Some(newest) = left.pop() else { return Err(ReadError::NoLog { path: folder }) };
-        let mut waiting = Vec::new();
-        let mut start = Position::first();
-        if newest != 1 {
-            let path = folder.join(names::segment(newest));
-            let missing = |from: u64| ReadError::Damaged {
-                path: path.clone(),
-                line: 1,
-                offset: 0,
-                entry: from,
-                problem: format!("this segment begins with entry {newest}: entries are missing"),
-            };
-            let before = left.pop().ok_or_else(|| missing(1))?;
-            let part = Part::read(&folder.join(names::segment(before)), before, Vec::new())?;
-            if part.next != newest {
-                return Err(missing(part.next));
-            }
-            let Some(last) = part.last_digest() else { return Err(missing(before)) };
-            start = Position::start_of_segment(newest, last);
-            waiting.push(part);
-        }
-        let mut end = Reader::from(home, &names::segment(newest), start)?;
-        let found = end.by_ref().collect::<Result<Vec<_>, _>>()?;
-        waiting.push(Part::of(found, newest));
-        Ok(Self { folder, left, waiting, expected: None, given: Vec::new(), end })
-    }
-
-    /// The next parts, the newest first; none when all were given.
-    fn next(&mut self, width: usize) -> Result<Vec<Part>, ReadError> {
-        let mut parts: Vec<Part> = self.waiting.drain(..).rev().collect();
-        if parts.is_empty() {
-            let firsts = self.left.split_off(self.left.len().saturating_sub(width));
-            let mut rooms = self.given.drain(..).filter_map(|text| Arc::try_unwrap(text).ok()).map(String::into_bytes);
-            let segments: Vec<(u64, Mutex<Vec<u8>>)> =
-                firsts.into_iter().rev().map(|first| (first, Mutex::new(rooms.next().unwrap_or_default()))).collect();
-            drop(rooms);
-            let folder = &self.folder;
-            let read = |(first, room): &(u64, Mutex<Vec<u8>>)| {
-                let room = room.lock().map(|mut room| std::mem::take(&mut *room)).unwrap_or_default();
-                Part::read(&folder.join(names::segment(*first)), *first, room)
-            };
-            parts = in_parallel(&segments, read).into_iter().collect::<Result<_, _>>()?;
-        }
-        self.given.extend(parts.iter().filter_map(Part::bytes).map(Arc::clone));
-        for part in &parts {
-            if let Some((next, prev)) = &self.expected {
-                // What is wrong shows where the newer segment begins.
-                let newer = self.folder.join(names::segment(*next));
-                let damaged = |entry: u64, problem: String| ReadError::Damaged {
-                    path: newer,
-                    line: 1,
-                    offset: 0,
-                    entry,
-                    problem,
-                };
-                if part.next != *next {
-                    return Err(damaged(part.next, format!("this segment begins with entry {next}")));
-                }
-                if part.last_digest().is_none_or(|last| last.as_str() != prev) {
-                    let problem = "was not written after the entry that stands before it: their link is broken";
-                    return Err(damaged(*next, format!("entry {next} {problem}")));
-                }
-            }
-            // A segment that was just made has no line yet.
-            if let Some(prev) = &part.first_prev {
-                self.expected = Some((part.first, prev.clone()));
-            }
-        }
-        match &self.expected {
-            Some((first, _)) if parts.is_empty() && *first != 1 => {
-                Err(self.damaged(*first, 0, format!("the log begins with entry {first}: those before it are missing")))
-            }
-            Some(_) | None => Ok(parts),
-        }
-    }
-
-    /// Something is wrong with this entry, which begins at this byte of its segment.
-    fn damaged(&self, entry: u64, offset: u64, problem: String) -> ReadError {
-        let all = list_names(&self.folder).unwrap_or_default();
-        let first = names::segments(&all).into_iter().rfind(|first| *first <= entry).unwrap_or(1);
-        let path = self.folder.join(names::segment(first));
-        ReadError::Damaged { path, line: entry - first.min(entry) + 1, offset, entry, problem }
-    }
-}
-
-/// Does the same with each, on all processors, and gives what comes of them in their order.
-pub fn in_parallel<T: Sync, U: Send>(items: &[T], work: impl Fn(&T) -> U + Sync) -> Vec<U> {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(8);
-    let share = items.len().div_ceil(threads).max(1);
-    if items.len() <= 1 || threads == 1 {
-        return items.iter().map(work).collect();
-    }
-    thread::scope(|scope| {
-        let work = &work;
-        let shares: Vec<_> =
-            items.chunks(share).map(|items| scope.spawn(move || items.iter().map(work).collect::<Vec<U>>())).collect();
-        shares.into_iter().flat_map(|share| share.join().expect("what each thread does cannot panic")).collect()
-    })
+/// When an id that begins so can have been made at the earliest, in milliseconds since 1970; 0 where that does not say.
+fn earliest_of(start: &str) -> u64 {
+    let digits: String = start.chars().take(13).filter(|letter| *letter != '-').collect();
+    u64::from_str_radix(&format!("{digits:0<12}"), 16).unwrap_or_default()
 }
 
 /// When an id was made, in milliseconds since 1970; none if it does not say.

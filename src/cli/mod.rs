@@ -29,6 +29,7 @@ mod stale_lock;
 mod status;
 mod take_over;
 mod unlock;
+mod unsettled;
 mod waiting;
 mod whole;
 

@@ -6,22 +6,22 @@ use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::process::ExitCode;
 
-use crate::audit::{self, Home};
+use crate::audit::Home;
 use crate::cli::approvals::command;
 use crate::cli::failure::{Failure, put, say};
+pub(super) use crate::cli::unsettled::{OpenRun, Reviewable};
+use crate::cli::unsettled::{Unsettled, unsettled, unsettled_with};
 use crate::cli::{Format, Global, bound, place};
 use crate::diagnostic::escape::escape_line;
 use crate::driver::locks::Alive;
 use crate::driver::next::what_next;
 use crate::driver::stale::{Found, look};
-use crate::history::deviation::Deviation;
 use crate::history::entry::Who;
-use crate::history::event::{Cause, Event};
-use crate::history::glass::Glass;
-use crate::history::state::{Phase, State, StepStatus, Verdict};
+use crate::history::event::Cause;
+use crate::history::state::{Phase, StepStatus};
 use crate::id::{Digest, Fact, Person, RunId, StepId, SystemName};
 use crate::plan::{Plan, Procedure};
-use crate::report::story::{by_whom, cause_in_words};
+use crate::report::story::by_whom;
 
 /// Lists the runs that are not over: who, since when, why they stopped, and what they have left out of service.
 ///
@@ -35,56 +35,10 @@ pub struct Status {}
 /// How many characters of a run's id have to be given: none would fit the only one there is.
 const FEWEST: usize = 8;
 
-/// A run that is not over, as its log tells it.
-pub(super) struct OpenRun {
-    pub(super) run: RunId,
-    pub(super) runbook: String,
-    pub(super) plan: Option<Digest>,
-    began: String,
-    last: String,
-    pub(super) who: Who,
-    /// Whose run it is: who opened it, or took it over by a request that others had signed.
-    whose: Who,
-    pub(super) state: State,
-    why: String,
-    /// Why it halted, as a kind; none if it did not.
-    cause: Option<Cause>,
-    pub(super) locks: Vec<String>,
-}
-
-/// A run for which the glass was broken, and that nobody has reviewed.
-pub(super) struct Reviewable {
-    pub(super) run: RunId,
-    pub(super) glass: Glass,
-    /// Who broke it, and on which machine.
-    pub(super) operator: String,
-    pub(super) host: String,
-    /// How the run ended, and with how many deviations.
-    pub(super) ended: String,
-    pub(super) deviations: usize,
-    /// The run's last entry.
-    pub(super) entry: u64,
-    pub(super) digest: Digest,
-    pub(super) state: State,
-}
-
-/// What the log says of the runs that are not settled.
-#[derive(Default)]
-struct Unsettled {
-    /// Those that are not over, in the order in which they began.
-    open: Vec<OpenRun>,
-    /// Those that are to be reviewed, in the order in which the glass was broken. One that is not over is among both.
-    to_review: Vec<Reviewable>,
-}
-
 /// The one run that is to be reviewed and meant, by its id or the beginning of it.
 pub(super) fn to_review(home: &Home, given: &str) -> Result<Reviewable, Failure> {
     let long_enough = given.len() >= FEWEST;
-    let mut fitting: Vec<Reviewable> = unsettled(home)?
-        .to_review
-        .into_iter()
-        .filter(|one| long_enough && one.run.as_str().starts_with(given))
-        .collect();
+    let mut fitting = if long_enough { unsettled_with(home, given)?.to_review } else { Vec::new() };
     match (fitting.pop(), fitting.is_empty()) {
         (Some(one), true) if matches!(one.state.phase, Phase::Over(_)) => Ok(one),
         (Some(one), true) => Err(Failure::Wrong(format!("run {} is not over; it is reviewed when it is", one.run))),
@@ -92,113 +46,9 @@ pub(super) fn to_review(home: &Home, given: &str) -> Result<Reviewable, Failure>
     }
 }
 
-/// Every run that is not over, in the order in which they began.
-fn open_runs(home: &Home) -> Result<Vec<OpenRun>, Failure> {
-    Ok(unsettled(home)?.open)
-}
-
-fn unsettled(home: &Home) -> Result<Unsettled, Failure> {
-    let unreadable = |error: audit::ReadError| Failure::Internal(error.to_string());
-    let mut order: Vec<RunId> = Vec::new();
-    let mut runs: BTreeMap<RunId, (OpenRun, Option<Broken>)> = BTreeMap::new();
-    let reader = match audit::read(home) {
-        Err(audit::ReadError::NoLog { .. }) => return Ok(Unsettled::default()),
-        reader => reader.map_err(unreadable)?,
-    };
-    for found in reader {
-        let recorded = found.map_err(unreadable)?.recorded;
-        let (entry, line) = (recorded.entry, recorded.line);
-        let Some(run) = entry.run.clone() else { continue };
-        let (open, broken) = runs.entry(run.clone()).or_insert_with(|| {
-            order.push(run.clone());
-            let open = OpenRun {
-                run: run.clone(),
-                runbook: String::new(),
-                plan: None,
-                began: entry.time.clone(),
-                last: String::new(),
-                who: entry.who.clone(),
-                whose: entry.who.clone(),
-                state: State::default(),
-                why: String::new(),
-                cause: None,
-                locks: Vec::new(),
-            };
-            (open, None)
-        });
-        if let Event::GlassBroken(glass) = &entry.event {
-            *broken = Some(Broken { glass: glass.clone(), who: entry.who.clone(), last: None });
-        }
-        // What was refused, and who has signed a review, is nothing that is reviewed.
-        let counts = !matches!(
-            entry.event,
-            Event::OverrideRefused { .. } | Event::TakeUpRefused { .. } | Event::ApprovalAccepted(_)
-        );
-        if let (Some(broken), true) = (broken, counts) {
-            broken.last = Some((entry.seq, line));
-        }
-        open.take(entry)?;
-        if is_over(&open.state) && open.state.to_review.is_empty() {
-            runs.remove(&run);
-            order.retain(|other| *other != run);
-        }
-    }
-    let mut unsettled = Unsettled::default();
-    for run in order {
-        let Some((open, broken)) = runs.remove(&run) else { continue };
-        if let (Some(broken), false) = (broken, open.state.to_review.is_empty()) {
-            unsettled.to_review.extend(broken.reviewable(&open));
-        }
-        if !is_over(&open.state) && open.state.phase != Phase::New {
-            unsettled.open.push(open);
-        }
-    }
-    Ok(unsettled)
-}
-
 /// A person, for the question of whose run it is: who logged in, whoever they became since.
 fn person(who: &Who) -> u32 {
     who.login_uid.unwrap_or(who.uid)
-}
-
-/// Whether a run can be taken up no more.
-fn is_over(state: &State) -> bool {
-    matches!(state.phase, Phase::Over(Verdict::Completed | Verdict::Undone | Verdict::Abandoned | Verdict::Refused(_)))
-}
-
-/// What is known of a run for which the glass was broken.
-struct Broken {
-    glass: Glass,
-    who: Who,
-    last: Option<(u64, String)>,
-}
-
-impl Broken {
-    fn reviewable(self, open: &OpenRun) -> Option<Reviewable> {
-        let (entry, line) = self.last?;
-        let ended = match open.state.phase {
-            Phase::Over(Verdict::Completed) => "completed".to_owned(),
-            Phase::Over(Verdict::Undone) => "undone".to_owned(),
-            Phase::Over(Verdict::Abandoned) => "abandoned".to_owned(),
-            Phase::Over(Verdict::Refused(cause)) => format!("refused ({})", cause_in_words(cause)),
-            Phase::Over(Verdict::Halted(cause)) => format!("halted ({})", cause_in_words(cause)),
-            Phase::New => "not begun".to_owned(),
-            Phase::Ready { .. } | Phase::Acting { .. } | Phase::Verifying { .. } | Phase::Failed { .. } => {
-                "not over".to_owned()
-            }
-        };
-        Some(Reviewable {
-            run: open.run.clone(),
-            glass: self.glass,
-            operator: by_whom(&self.who),
-            host: self.who.host.clone(),
-            ended,
-            deviations: open.state.overrides.used.len(),
-            entry,
-            digest: Digest::of(line.as_bytes()),
-            state: open.state.clone(),
-        })
-    }
 }
 
 impl Reviewable {
@@ -258,39 +108,6 @@ impl OpenRun {
     /// Whose it is.
     pub(super) fn whose(&self) -> &Who {
         &self.whose
-    }
-
-    fn take(&mut self, entry: crate::history::entry::Entry) -> Result<(), Failure> {
-        let illegal = self.state.apply(&entry.event);
-        illegal.map_err(|illegal| {
-            Failure::Internal(format!("run {}: {illegal}; see `interlock audit verify`", self.run))
-        })?;
-        match &entry.event {
-            Event::RunOpened { runbook, plan, locks, .. } => {
-                self.runbook.clone_from(runbook);
-                self.plan = Some(plan.clone());
-                self.locks.clone_from(locks);
-                self.whose.clone_from(&entry.who);
-            }
-            Event::OverrideAccepted(given) if given.deviation == (Deviation::TakeOver {}) => {
-                self.whose.clone_from(&entry.who);
-            }
-            Event::RunHalted { cause, reason, .. } => {
-                self.why = format!("{}: {reason}", cause_in_words(*cause));
-                self.cause = Some(*cause);
-            }
-            Event::RunResumed { .. } => {
-                self.why.clear();
-                self.cause = None;
-            }
-            _ => {}
-        }
-        self.last = entry.time;
-        // Who was refused something has not carried the run out.
-        if !matches!(entry.event, Event::OverrideRefused { .. } | Event::TakeUpRefused { .. }) {
-            self.who = entry.who;
-        }
-        Ok(())
     }
 
     /// The step that nobody saw end, if there is one.
@@ -489,8 +306,7 @@ pub(super) fn find(home: &Home, given: &str) -> Result<(OpenRun, Alive), Failure
             "`{given}` is too short for a run's id; give {FEWEST} characters of it at least"
         )));
     }
-    let mut runs = open_runs(home)?;
-    runs.retain(|open| open.run.as_str().starts_with(given));
+    let mut runs = unsettled_with(home, given)?.open;
     let open = match runs.len() {
         1 => runs.remove(0),
         0 => return Err(Failure::Wrong(format!("there is no open run `{given}`; `interlock status` lists them"))),
