@@ -75,6 +75,13 @@ pub enum LogError {
         /// What the system said.
         source: Arc<io::Error>,
     },
+    /// A run would open, or be taken up, under less than runs of this log went under before: since the policies were looked at, somebody
+    /// else has opened one under newer ones. Nothing was written, and the log can be used.
+    #[error("another run was opened under other policies at this moment: {problem}; nothing was started")]
+    Weaker {
+        /// What is less.
+        problem: String,
+    },
     /// An event that this program cannot write: a mistake in this program. Nothing was written.
     #[error("an event cannot be written: {problem}. This is a bug of interlock; please report it")]
     Unwritable {
@@ -88,7 +95,7 @@ impl LogError {
     pub(super) fn is_final(&self) -> bool {
         match self {
             Self::Home { .. } | Self::Io { .. } | Self::Damaged { .. } => true,
-            Self::TooLong { .. } | Self::NoRoom { .. } | Self::Unwritable { .. } => false,
+            Self::TooLong { .. } | Self::NoRoom { .. } | Self::Weaker { .. } | Self::Unwritable { .. } => false,
         }
     }
 }

@@ -24,6 +24,7 @@ use super::error::{LogError, io_error};
 use super::key::{Birth, birth};
 use super::line::MAX_LINE;
 use super::lines::Lines;
+use super::policies::{PastPolicies, policies_of};
 use super::read::list_names;
 use super::segment::{Geometry, Head, Past, head_at, make_segment, make_whole, open_head, read_all, write_all};
 use super::storage::{Directory, HomeProblem, Storage};
@@ -152,6 +153,8 @@ pub(super) struct Writer<S: Storage> {
     geometry: Geometry,
     author: Author,
     head: Head<S::File>,
+    /// The policies of the entries that were followed or written since the log was opened.
+    past: PastPolicies,
     failed: Option<LogError>,
 }
 
@@ -184,7 +187,7 @@ impl<S: Storage> Writer<S> {
     ) -> Result<Self, LogError> {
         storage.lock().map_err(io_error("lock", &folder.join(names::LOCK)))?;
         let head = open_head(&storage, &folder, geometry, past)?;
-        let mut writer = Self { storage, folder, geometry, author, head, failed: None };
+        let mut writer = Self { storage, folder, geometry, author, head, past: PastPolicies::default(), failed: None };
         writer.start()?;
         writer.storage.unlock().map_err(io_error("unlock", &writer.folder.join(names::LOCK)))?;
         Ok(writer)
@@ -295,12 +298,18 @@ impl<S: Storage> Writer<S> {
 
     /// Follows the chain in the segment of the head for as long as it is good, and judges what stands after it.
     fn follow(&mut self) -> Result<Tail, LogError> {
-        let Self { storage, head, folder, .. } = self;
+        let Self { storage, head, folder, past, .. } = self;
         let path = folder.join(&head.segment);
         let mut lines =
             Lines::new(|buffer, offset| storage.read_at(&head.file, buffer, offset), head.at.offset, head.at.line);
         while let Some(raw) = lines.next().map_err(io_error("read", &path))? {
-            let Err(mismatch) = head.at.follow(&raw) else { continue };
+            let mismatch = match head.at.follow(&raw) {
+                Ok(decoded) => {
+                    past.take(&decoded.entry.event);
+                    continue;
+                }
+                Err(mismatch) => mismatch,
+            };
             let read_at = |buffer: &mut [u8], offset| storage.read_at(&head.file, buffer, offset);
             let tail = judge(read_at, &head.at).map_err(io_error("read", &path))?;
             if !matches!(tail, Tail::Torn { .. }) {
@@ -370,6 +379,9 @@ impl<S: Storage> Writer<S> {
         let mut recorded = Vec::with_capacity(drafts.len());
         let mut prev = self.head.at.prev.clone();
         for (seq, draft) in (first..).zip(drafts) {
+            if let Some(problem) = policies_of(draft.event).and_then(|under| self.past.more_than(under)) {
+                return Err(LogError::Weaker { problem });
+            }
             let entry = Entry {
                 seq,
                 time: time.clone(),
@@ -401,6 +413,7 @@ impl<S: Storage> Writer<S> {
         at.seq += count;
         at.prev = prev;
         at.batch = Some(first);
+        drafts.iter().for_each(|draft| self.past.take(draft.event));
         Ok(recorded)
     }
 

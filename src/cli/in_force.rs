@@ -1,14 +1,13 @@
 //! The policies in force: which they are, who operates under them, whether this home may go on under them, and what they say of a
 //! run before anybody signs. A policy that cannot be read ends the command (exit 2): what it would have said cannot be known.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::audit::{self, Home};
+use crate::audit::{Home, PastPolicies};
 use crate::cli::Global;
 use crate::cli::failure::Failure;
 use crate::cli::given::show;
@@ -22,7 +21,6 @@ use crate::driver::removal::Removal;
 use crate::exec::redact::Redactions;
 use crate::history::approval::PolicyInForce;
 use crate::history::entry::Who;
-use crate::history::event::Event;
 use crate::id::{Person, RunId};
 use crate::machine::SelfApproval;
 use crate::plan::{Binding, PolicyMark};
@@ -164,29 +162,10 @@ impl InForce {
 
     /// Why these policies are less than what runs of this home went under before; none if they are not. A home that went under a
     /// policy goes under none or an older one no more.
-    fn weakened(&self, home: &Home) -> Result<Option<String>, Failure> {
-        let past = Past::of(home)?;
-        let Some((number, file)) = &past.first else { return Ok(None) };
-        let Some(first) = self.policies.iter().next() else {
-            return Ok(Some(format!(
-                "no policy is in force, and runs of this home went under {file} (number {number}) before; put it back in its place, \
-                 name it with --policy, or say where with INTERLOCK_POLICY"
-            )));
-        };
-        if first.number < *number {
-            return Ok(Some(format!(
-                "{} has the number {}, and runs of this home went under number {number} before ({file}); numbers of policies only ever \
-                 rise: put the newer one back, or give this one a number above {number}",
-                first.name, first.number
-            )));
-        }
-        let older = |policy: &&Policy| past.of_file.get(&policy.name).is_some_and(|before| policy.number < *before);
-        Ok(self.policies.iter().find(older).map(|policy| {
-            format!(
-                "{} has the number {}, and had {} before; numbers of policies only ever rise",
-                policy.name, policy.number, past.of_file[&policy.name]
-            )
-        }))
+    pub fn weakened(&self, home: &Home) -> Result<Option<String>, Failure> {
+        let recorded = self.recorded();
+        let past = PastPolicies::beside(home, &recorded).map_err(|error| Failure::Internal(error.to_string()))?;
+        Ok(past.more_than(&recorded))
     }
 
     /// Why a plan made under other policies than these is not run.
@@ -308,37 +287,4 @@ impl InForce {
 /// What rules look at of a runbook.
 pub fn subject(runbook: &Runbook) -> Subject<'_> {
     Subject { name: &runbook.name, labels: &runbook.labels }
-}
-
-/// The policies that runs of a home went under. The log alone tells.
-#[derive(Debug, Default)]
-struct Past {
-    /// The highest number of the first policy of a run, which is the machine's own where it has one, and its file.
-    first: Option<(u64, String)>,
-    /// The highest number of each file.
-    of_file: BTreeMap<String, u64>,
-}
-
-impl Past {
-    fn of(home: &Home) -> Result<Self, Failure> {
-        let found =
-            audit::entries_with(home, "\"policies\":[").map_err(|error| Failure::Internal(error.to_string()))?;
-        let mut past = Self::default();
-        for entry in found {
-            // What was refused went under nothing.
-            let (Event::RunOpened { policies, .. } | Event::RunResumed { policies, .. }) = entry.event else {
-                continue;
-            };
-            if let Some(first) = policies.first()
-                && past.first.as_ref().is_none_or(|(number, _)| first.number >= *number)
-            {
-                past.first = Some((first.number, first.file.clone()));
-            }
-            for policy in policies {
-                let highest = past.of_file.entry(policy.file).or_default();
-                *highest = policy.number.max(*highest);
-            }
-        }
-        Ok(past)
-    }
 }

@@ -233,6 +233,10 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     let holder = Holder { run, home: home.clone(), runbook, user: user.clone() };
     // Before the locks: whoever may not write this log must not touch what its runs claim.
     let mut log = Log::open(&home, who.clone()).map_err(|error| Failure::Internal(error.to_string()))?;
+    // From here on the log itself sees to it that nobody else goes under more in between.
+    if let Some(reason) = in_force.weakened(&home)? {
+        return Err(refused(&reason));
+    }
     let locks = Locks::take(&open.locks, &holder).map_err(|error| match error {
         LockError::Held(reason) => {
             say(&format!("interlock: refused: {reason}"));

@@ -5,6 +5,7 @@ mod common;
 mod events;
 mod faults;
 mod model;
+mod policies;
 mod real;
 mod runs;
 mod scan;
