@@ -58,7 +58,7 @@ pub use line::{FIRST_PREV, MAX_LINE};
 pub use log::{Draft, Log, MAX_APPEND, RESERVE, Recorded, SEGMENT};
 pub use note::{Checkpoint, NoteError, PublicKey};
 pub use policies::PastPolicies;
-pub use read::{Found, ReadError, Reader, head, id, read};
+pub use read::{Found, ReadError, Reader, head, id, read, read_from};
 pub use report::{Finding, Kind, Objection, Report, Severity};
 pub use runs::{Runs, WholeRun, runs, runs_with};
 pub use scan::entries_with;

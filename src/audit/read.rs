@@ -7,8 +7,10 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::backwards::Backwards;
 use super::lines::Lines;
 use super::log::Recorded;
+use super::skim::Part;
 use super::tail::{Position, Tail, judge_unlocked};
 use super::{Home, names};
 use crate::history::event::Event;
@@ -82,20 +84,53 @@ pub fn read(home: &Home) -> Result<Reader, ReadError> {
 }
 
 /// The head of the log of this home: the number of its last entry, which is how many there are, and the SHA-256 of that entry's
-/// line. None if there is no log.
+/// line. None if there is no log. Only its end is read.
 ///
 /// # Errors
-/// The log cannot be read, or its chain is broken.
+/// The end of the log cannot be read, or is damaged.
 pub fn head(home: &Home) -> Result<Option<(u64, Digest)>, ReadError> {
-    let reader = match read(home) {
+    let mut back = match Backwards::new(home) {
         Err(ReadError::NoLog { .. }) => return Ok(None),
-        reader => reader?,
+        back => back?,
     };
-    let mut last = None;
-    for found in reader {
-        last = Some(found?.recorded);
+    loop {
+        let parts = back.next()?;
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        if let Some(last) = parts.iter().find_map(|part| part.lines.last()) {
+            return Ok(Some((last.seq, Digest::of(last.text().as_bytes()))));
+        }
     }
-    Ok(last.map(|recorded| (recorded.entry.seq, Digest::of(recorded.line.as_bytes()))))
+}
+
+/// The entries of the log of this home from the segment on that has the entry with this number: some before it, and all after it, each
+/// followed as strictly as by [`read`]. That segment is held against the end of the one before. Of a number that is not there yet, the last.
+///
+/// # Errors
+/// As [`read`]; also if that link is broken.
+pub fn read_from(home: &Home, seq: u64) -> Result<Reader, ReadError> {
+    let folder = home.audit();
+    let segments = list(&folder)?;
+    let at = segments.partition_point(|first| *first <= seq);
+    let (Some(first), Some(before)) =
+        (at.checked_sub(1).and_then(|at| segments.get(at)), at.checked_sub(2).and_then(|at| segments.get(at)))
+    else {
+        return read(home);
+    };
+    let part = Part::read(&folder.join(names::segment(*before)), *before, Vec::new())?;
+    match part.last_digest() {
+        Some(last) if part.next == *first => {
+            Reader::from(home, &names::segment(*first), Position::start_of_segment(*first, last))
+        }
+        Some(_) | None => Err(ReadError::Damaged {
+            path: folder.join(names::segment(*first)),
+            line: 1,
+            offset: 0,
+            entry: part.next,
+            problem: format!("this segment begins with entry {first}: entries are missing"),
+        }),
+    }
 }
 
 /// The UUID of the log of this home, which its first entry says: a log that was made anew in its place has another.

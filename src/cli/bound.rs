@@ -110,17 +110,16 @@ pub fn may_go_on(plan: &Plan) -> Result<(), String> {
     }
 }
 
-/// Why the log's past speaks against running this plan: the head that it names is not there, or a run of it has begun.
+/// Why the log's past speaks against running this plan: the head that it names is not there, or a run of it has begun. A run of it is
+/// nowhere before that head: its opening would have the plan's digest, and the plan has the digest of a line that was written after it.
 fn past_says_no(home: &Home, head: Option<&LogHead>, plan: &Digest) -> Result<Option<String>, Failure> {
     let unreadable = |error: audit::ReadError| Failure::Internal(error.to_string());
-    let mut last = 0;
     let mut head_is_met = head.is_none();
     let mut runs: BTreeSet<RunId> = BTreeSet::new();
-    for found in audit::read(home).map_err(unreadable)? {
+    for found in audit::read_from(home, head.map_or(1, |head| head.entries)).map_err(unreadable)? {
         let recorded = found.map_err(unreadable)?.recorded;
-        last = recorded.entry.seq;
         if let Some(head) = head
-            && head.entries == last
+            && head.entries == recorded.entry.seq
         {
             head_is_met = Digest::of(recorded.line.as_bytes()) == head.digest;
             if !head_is_met {
@@ -139,6 +138,7 @@ fn past_says_no(home: &Home, head: Option<&LogHead>, plan: &Digest) -> Result<Op
         }
     }
     if let Some(head) = head.filter(|_| !head_is_met) {
+        let last = audit::head(home).map_err(unreadable)?.map_or(0, |(last, _)| last);
         return Ok(Some(format!(
             "the audit log does not go on from where the plan was made: the plan was made when entry {} was the last, with SHA-256 {}, and \
              the log in {} has {}; look whether another --home is meant, and else who rolled the log back, before you make a new plan",

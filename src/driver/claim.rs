@@ -104,6 +104,9 @@ impl Claim {
             ReadError::Io { .. } => RunOfClaim::Unknown(error.to_string()),
             ReadError::Damaged { .. } => RunOfClaim::Gone(format!("the audit log in {place} does not verify: {error}")),
         };
+        if let Some(phase) = self.phase_by_its_entries(&home) {
+            return self.standing(phase, None);
+        }
         let reader = match audit::read(&home) {
             Ok(reader) => reader,
             Err(error) => return cannot(error),
@@ -124,7 +127,23 @@ impl Claim {
                 log.get_or_insert(id);
             }
         }
-        match state.phase {
+        self.standing(state.phase, log)
+    }
+
+    /// Where its run stands by its own entries, without reading what is older; none where only the whole log can tell.
+    fn phase_by_its_entries(&self, home: &Home) -> Option<Phase> {
+        let found = audit::runs_with(home, self.run.as_str()).ok()?;
+        let mut state = State::default();
+        for line in found.iter().flat_map(|run| &run.lines) {
+            state.apply(&line.event().ok()?).ok()?;
+        }
+        (state.phase != Phase::New).then_some(state.phase)
+    }
+
+    /// What that is for the claim, in a log of this id.
+    fn standing(&self, phase: Phase, log: Option<String>) -> RunOfClaim {
+        let place = self.home.display();
+        match phase {
             Phase::New if self.log.is_some() && self.log == log => {
                 RunOfClaim::Over(format!("by the audit log in {place} it never began"))
             }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::{Just, ProptestConfig, Strategy, prop_assert_eq, prop_oneof, proptest};
 
 use super::common::{Scratch, event, open, scratch};
-use crate::audit::{Draft, ReadError, WholeRun, read, runs};
+use crate::audit::{Draft, ReadError, WholeRun, head, read, read_from, runs};
 use crate::history::deviation::Deviation;
 use crate::history::event::{Cause, Event};
 use crate::id::{Digest, RunId};
@@ -300,4 +300,42 @@ fn no_log_and_a_log_without_runs() {
     assert!(matches!(runs(&scratch.home), Err(ReadError::NoLog { .. })));
     open(&scratch.home).unwrap();
     assert!(by_runs(&scratch).unwrap().is_empty());
+}
+
+#[test]
+fn the_end_is_known_and_read_on_from_as_the_plain_reading_has_it() {
+    let scratch = scratch();
+    assert_eq!(head(&scratch.home).unwrap(), None);
+    assert!(matches!(read_from(&scratch.home, 1), Err(ReadError::NoLog { .. })));
+    write(&scratch, &[(Life::Opened { goes_on: 5 }, false); 20], &[0]);
+    let all: Vec<_> = read(&scratch.home).unwrap().map(|found| found.unwrap()).collect();
+    let last = all.last().unwrap();
+    let expected = (last.recorded.entry.seq, Digest::of(last.recorded.line.as_bytes()));
+    assert_eq!(head(&scratch.home).unwrap(), Some(expected));
+    for seq in [1, 2, 20, 40, last.recorded.entry.seq, last.recorded.entry.seq + 1] {
+        let some: Vec<_> = read_from(&scratch.home, seq).unwrap().map(|found| found.unwrap()).collect();
+        assert!(some.iter().any(|found| found.recorded.entry.seq <= seq), "entry {seq} is among them, or the last");
+        assert_eq!(some, all[all.len() - some.len()..], "from entry {seq} on");
+    }
+}
+
+#[test]
+fn a_segment_that_does_not_go_on_from_the_one_before_is_not_read_on_from() {
+    let scratch = long_log();
+    let names: Vec<_> = read(&scratch.home).unwrap().map(|found| found.unwrap().segment).collect();
+    let last = names.last().unwrap();
+    let first_of_last = names.iter().position(|name| name == last).unwrap() as u64 + 1;
+    let before = scratch.home.audit().join(&*names[usize::try_from(first_of_last).unwrap() - 2]);
+    let text = std::fs::read_to_string(&before).unwrap();
+    // Its last line is another one, and every number is as it was.
+    let end = text.trim_end().len();
+    let (rest, line) = text[..end].rsplit_once('\n').unwrap();
+    let changed = format!("{rest}\n{}{}", line.replacen("\"host\":\"db1\"", "\"host\":\"db2\"", 1), &text[end..]);
+    assert_ne!(changed, text);
+    std::fs::write(&before, changed).unwrap();
+    let found: Result<Vec<_>, _> = read_from(&scratch.home, first_of_last + 1).unwrap().collect();
+    assert!(matches!(found, Err(ReadError::Damaged { .. })));
+    assert!(matches!(head(&scratch.home), Err(ReadError::Damaged { .. })));
+    std::fs::remove_file(&before).unwrap();
+    assert!(matches!(read_from(&scratch.home, first_of_last + 1), Err(ReadError::Damaged { .. })));
 }
