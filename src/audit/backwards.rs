@@ -26,15 +26,28 @@ pub(super) struct Backwards {
     expected: Option<(u64, String)>,
     /// What was given last: when nobody uses it any more, its room is used again.
     given: Vec<Arc<String>>,
-    end: Reader,
 }
 
 impl Backwards {
-    /// Reads the end of the log, as strictly as everywhere.
+    /// Begins with the newest segment as it is skimmed. Where somebody writes at this moment, or a crash has left something unfinished,
+    /// that fails, as it does where the log is damaged: [`Backwards::strictly`] tells which.
+    ///
+    /// # Errors
+    /// There is no log, or its folder cannot be read.
+    pub fn skimming(home: &Home) -> Result<Self, ReadError> {
+        let folder = home.audit();
+        let left = names::segments(&list_names(&folder)?);
+        if left.is_empty() {
+            return Err(ReadError::NoLog { path: folder });
+        }
+        Ok(Self { folder, left, width: 1, waiting: Vec::new(), expected: None, given: Vec::new() })
+    }
+
+    /// Reads the end of the log, as strictly as everywhere, and gives it too, to read on from it what comes.
     ///
     /// # Errors
     /// There is no log, or its end cannot be read.
-    pub fn new(home: &Home) -> Result<Self, ReadError> {
+    pub fn strictly(home: &Home) -> Result<(Self, Reader), ReadError> {
         let folder = home.audit();
         let mut left = names::segments(&list_names(&folder)?);
         let Some(newest) = left.pop() else { return Err(ReadError::NoLog { path: folder }) };
@@ -61,12 +74,7 @@ impl Backwards {
         let mut end = Reader::from(home, &names::segment(newest), start)?;
         let found = end.by_ref().collect::<Result<Vec<_>, _>>()?;
         waiting.push(Part::of(found, newest));
-        Ok(Self { folder, left, width: 1, waiting, expected: None, given: Vec::new(), end })
-    }
-
-    /// The end of the log, to read on from it what comes.
-    pub fn into_end(self) -> Reader {
-        self.end
+        Ok((Self { folder, left, width: 1, waiting, expected: None, given: Vec::new() }, end))
     }
 
     /// The next parts, the newest first; none when all were given. The further back, the more at once.

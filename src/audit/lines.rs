@@ -148,7 +148,7 @@ pub(super) fn newline_in(bytes: &[u8]) -> Option<usize> {
 }
 
 /// How many newlines the bytes begin with. Compares whole blocks first, since unused room is long.
-fn blank_in(bytes: &[u8]) -> usize {
+pub(super) fn blank_in(bytes: &[u8]) -> usize {
     const BLOCK: [u8; 1024] = [b'\n'; 1024];
     let blocks = bytes.chunks_exact(BLOCK.len()).take_while(|block| **block == BLOCK).count() * BLOCK.len();
     blocks + bytes[blocks..].iter().take_while(|b| **b == b'\n').count()

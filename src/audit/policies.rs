@@ -33,10 +33,15 @@ impl PastPolicies {
     /// # Errors
     /// What was read of the log is damaged, or cannot be read.
     pub fn beside(home: &Home, policies: &[PolicyInForce]) -> Result<Self, ReadError> {
-        let mut back = match Backwards::new(home) {
-            Err(ReadError::NoLog { .. }) => return Ok(Self::default()),
-            back => back?,
-        };
+        let skimmed = Backwards::skimming(home).and_then(|back| Self::by(back, policies));
+        match skimmed.or_else(|_| Self::by(Backwards::strictly(home)?.0, policies)) {
+            Err(ReadError::NoLog { .. }) => Ok(Self::default()),
+            past => past,
+        }
+    }
+
+    fn by(back: Backwards, policies: &[PolicyInForce]) -> Result<Self, ReadError> {
+        let mut back = back;
         let mut past = Self::default();
         let mut met = Met::Nothing;
         let mut left: BTreeSet<&str> = policies.iter().map(|policy| policy.file.as_str()).collect();

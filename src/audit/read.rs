@@ -89,7 +89,7 @@ pub fn read(home: &Home) -> Result<Reader, ReadError> {
 /// # Errors
 /// The end of the log cannot be read, or is damaged.
 pub fn head(home: &Home) -> Result<Option<(u64, Digest)>, ReadError> {
-    let mut back = match Backwards::new(home) {
+    let (mut back, _) = match Backwards::strictly(home) {
         Err(ReadError::NoLog { .. }) => return Ok(None),
         back => back?,
     };

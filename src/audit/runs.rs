@@ -33,6 +33,7 @@ pub struct WholeRun {
 #[derive(Debug)]
 pub struct Runs {
     back: Backwards,
+    end: Reader,
     /// Runs whose beginning was not reached for certain.
     begun_before: HashMap<Key, Pending>,
     /// Runs that are complete, by the number of their first line, until none that is newer can come.
@@ -86,8 +87,10 @@ pub fn runs_with(home: &Home, start: &str) -> Result<Vec<WholeRun>, ReadError> {
 
 impl Runs {
     fn with(home: &Home, start: &str) -> Result<Self, ReadError> {
+        let (back, end) = Backwards::strictly(home)?;
         Ok(Self {
-            back: Backwards::new(home)?,
+            back,
+            end,
             begun_before: HashMap::new(),
             ready: BTreeMap::new(),
             over: HashSet::new(),
@@ -130,7 +133,7 @@ impl Runs {
 
     /// The end of the log, to read on from it what comes.
     pub fn into_end(self) -> Reader {
-        self.back.into_end()
+        self.end
     }
 
     fn take(&mut self, line: Skimmed) -> Result<(), ReadError> {

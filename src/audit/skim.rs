@@ -14,7 +14,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::line::{FIRST_PREV, decode};
-use super::lines::newline_in;
+use super::lines::{blank_in, newline_in};
 use super::read::{Found, ReadError, open};
 use crate::history::entry::Entry;
 use crate::history::event::Event;
@@ -204,7 +204,7 @@ impl Skimmed {
 }
 
 impl Part {
-    /// Reads a segment after which there is another one, so that nobody writes into it any more. The buffer is one that is not used any more.
+    /// Reads a segment into which nobody writes, such as one after which there is another. The buffer is one that is not used any more.
     pub fn read(path: &Path, first: u64, mut bytes: Vec<u8>) -> Result<Self, ReadError> {
         let io_error = |source| ReadError::Io { path: path.to_path_buf(), source };
         let file = open(path)?;
@@ -276,9 +276,9 @@ impl Part {
             offset += length + 1;
             entry += 1;
         }
-        if let Some(further) = bytes[offset..].iter().position(|byte| *byte != b'\n') {
-            let problem =
-                format!("nothing is written here, but something is written further on, at byte {}", offset + further);
+        let further = offset + blank_in(&bytes[offset..]);
+        if further < bytes.len() {
+            let problem = format!("nothing is written here, but something is written further on, at byte {further}");
             return Err(Wrong { line: entry - first + 1, offset, entry, problem });
         }
         let at_start = |problem: String| Wrong { line: 1, offset: 0, entry: first, problem };

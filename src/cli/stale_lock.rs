@@ -80,7 +80,11 @@ impl PermittedBy {
 impl Wanted<'_> {
     /// Who operates. Nobody else is heard.
     pub fn operator(&self) -> Result<Operator, Failure> {
-        self.in_force.may_operate(self.home)?.map_err(|why| self.refused(None, Cause::NotAllowed, &why))
+        let operator = self.in_force.may_operate(self.home).map_err(|failure| match failure {
+            Failure::Internal(error) => Failure::Internal(format!("{error}; nothing was removed")),
+            other => other,
+        })?;
+        operator.map_err(|why| self.refused(None, Cause::NotAllowed, &why))
     }
 
     /// The lock, if its run is gone: not over, not going on, and nothing that can be brought to its end.
