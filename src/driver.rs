@@ -37,13 +37,16 @@ use crate::driver::looker::{Job, Looked, Looker};
 use crate::driver::notify::{Notifier, Told};
 use crate::driver::programs::{Found, Wanted};
 use crate::driver::removal::Removal;
+use crate::exec::censor::Censor;
 use crate::exec::command::User;
 use crate::exec::containment::Containment;
 use crate::exec::process::Ended;
 use crate::exec::program::{ProgramError, Programs};
+use crate::exec::redact::Redactions;
 use crate::history::approval::{Approval, PolicyInForce};
 use crate::history::deviation::Override;
 use crate::history::event::{Ending, Event, Program, Sight};
+use crate::history::outside::clean_words;
 use crate::history::state::{Phase, State, Verdict};
 use crate::id::{Digest, Fact, RunId, StepId};
 use crate::machine::{
@@ -184,6 +187,8 @@ struct Driver {
     /// How many questions were asked.
     questions: u64,
     secrets: launch::Secrets,
+    /// Takes what must not be recorded or shown out of what comes from outside.
+    censor: Censor,
     /// Whom steps run as that name no user.
     us: User,
     unshown: Arc<AtomicUsize>,
@@ -213,9 +218,11 @@ pub fn carry_out(
     if let Beginning::Again(state, resumption) = &mut run.beginning {
         resumption.ended = launch::end_left(&containment, state).map_err(DriverError::Left)?;
     }
-    let notifier = Notifier::new(std::mem::take(&mut run.notify), &sender);
+    let redactions = run.redact.as_ref().map_or_else(Redactions::none, Removal::redactions);
+    let censor = Censor::new(secrets.masks(), redactions);
+    let notifier = Notifier::new(std::mem::take(&mut run.notify), &censor, &sender);
     let run = run;
-    let facts = Arc::new(watch(&run.procedure, &guard, &sender).map_err(DriverError::Watches)?);
+    let facts = Arc::new(watch(&run.procedure, &guard, &censor, &sender).map_err(DriverError::Watches)?);
     let looker = {
         let sender = sender.clone();
         Looker::new(Arc::clone(&facts), Arc::clone(&run.programs), move |number, looked| {
@@ -268,6 +275,7 @@ pub fn carry_out(
         question: None,
         questions: 0,
         secrets,
+        censor,
         us: User::current(),
         unshown: Arc::new(AtomicUsize::new(0)),
         halted_at: None,
@@ -301,11 +309,17 @@ impl SignalSink {
     }
 }
 
-fn watch(procedure: &Arc<Procedure>, guard: &Guard, sender: &Sender<Message>) -> std::io::Result<Facts> {
+fn watch(
+    procedure: &Arc<Procedure>,
+    guard: &Guard,
+    censor: &Censor,
+    sender: &Sender<Message>,
+) -> std::io::Result<Facts> {
     let (owner, tripped, sender) = (guard.clone(), guard.clone(), sender.clone());
     Facts::new(
         Arc::clone(procedure),
         Arc::new(move |pid| owner.owns(pid)),
+        censor.clone(),
         move |fact| tripped.trip(fact),
         move |broke| {
             // The loop may be gone already; then nothing runs any more.
@@ -409,8 +423,10 @@ impl Driver {
         let opening = matches!(input, Input::Open(_) | Input::Resume(..));
         let elapsed = self.begun.elapsed();
         let (forward, settings) = (&self.run.procedure, &self.run.settings);
-        let Decision { events, effects } = decide(forward, self.back.as_ref(), settings, &self.state, elapsed, input);
-        for event in &events {
+        let Decision { mut events, effects } =
+            decide(forward, self.back.as_ref(), settings, &self.state, elapsed, input);
+        for event in &mut events {
+            clean_words(event, &|words| self.censor.clean(words));
             self.state.apply(event).expect("what is decided follows from the state it was decided on");
             if let Event::RunHalted { step, .. } = event {
                 self.halted_at.clone_from(step);

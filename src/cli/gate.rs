@@ -15,11 +15,13 @@ use crate::consent::policy::NotifyRule;
 use crate::consent::question::{Operator, Requirement};
 use crate::consent::signature::Namespace;
 use crate::driver::notify;
+use crate::exec::censor::Censor;
 use crate::history::approval::{Approval, PolicyInForce};
 use crate::history::clip::clip;
 use crate::history::deviation::Override;
 use crate::history::entry::Who;
 use crate::history::event::{Cause, Event};
+use crate::history::outside::clean_words;
 use crate::history::state::State;
 use crate::id::{Digest, RunId};
 use crate::plan::Procedure;
@@ -38,12 +40,21 @@ pub struct Attempt<'a> {
     pub policies: Vec<PolicyInForce>,
     /// Which commands are told of which entries.
     pub notify: Vec<NotifyRule>,
+    /// Takes what they remove out of what is recorded.
+    pub censor: Censor,
 }
 
 impl Attempt<'_> {
+    /// From now on it goes under these policies.
+    pub fn goes_under(&mut self, in_force: &InForce) {
+        self.policies = in_force.recorded();
+        self.notify = in_force.notify();
+        self.censor = in_force.censor().clone();
+    }
+
     /// Records a refusal before anything was set up, and says it. A reason in several lines is one text in the entry.
     pub fn refuse(&mut self, cause: Cause, reason: &str) -> Failure {
-        let event = Event::RunRefused {
+        let mut event = Event::RunRefused {
             runbook: self.runbook.clone(),
             plan: self.plan.clone(),
             cause,
@@ -51,10 +62,11 @@ impl Attempt<'_> {
             seen: Vec::new(),
             policies: self.policies.clone(),
         };
+        clean_words(&mut event, &|words| self.censor.clean(words));
         match self.log.append(&[Draft { run: Some(&self.id), event: &event }]) {
             Ok(recorded) => {
                 say(&format!("interlock: refused, nothing was started: {reason}"));
-                tell_now(&self.notify, self.log, &recorded);
+                tell_now(&self.notify, &self.censor, self.log, &recorded);
                 Failure::Said(cause.exit_code())
             }
             Err(error) => Failure::Internal(error.to_string()),
@@ -68,8 +80,8 @@ impl Attempt<'_> {
 }
 
 /// Tells the commands that the policies name of what was recorded, where nothing is begun after it.
-pub fn tell_now(rules: &[NotifyRule], log: &mut Log, recorded: &[Recorded]) {
-    for words in notify::tell_now(rules, log, recorded) {
+pub fn tell_now(rules: &[NotifyRule], censor: &Censor, log: &mut Log, recorded: &[Recorded]) {
+    for words in notify::tell_now(rules, censor, log, recorded) {
         say(&format!("interlock: warning: {words}"));
     }
 }
@@ -159,14 +171,14 @@ pub fn full_command(global: &Global, words: &[&str]) -> String {
 
 /// Records why a run that stands is not taken up or given up, says it, and ends with exit 4.
 pub fn not_taken_up(home: &Home, who: &Who, in_force: &InForce, run: &RunId, command: &str, reason: &str) -> Failure {
-    let event = Event::TakeUpRefused {
+    let event = in_force.recordable(Event::TakeUpRefused {
         command: command.to_owned(),
         reason: clip(&reason.replace("\n  ", "; "), 8192),
         policies: in_force.recorded(),
-    };
+    });
     let recorded = Log::open(home, who.clone()).and_then(|mut log| {
         let recorded = log.append(&[Draft { run: Some(run), event: &event }])?;
-        tell_now(&in_force.notify(), &mut log, &recorded);
+        tell_now(&in_force.notify(), in_force.censor(), &mut log, &recorded);
         Ok(())
     });
     say(&format!("interlock: refused: {reason}"));

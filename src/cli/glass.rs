@@ -96,7 +96,7 @@ pub fn broken(
     Ok(Glass {
         runbook: runbook.name.clone(),
         plan: plan.clone(),
-        reason: clip(reason, 4096),
+        reason: in_force.censor().clean(&clip(reason, 4096)),
         by,
         without,
         rules: under.collect(),
@@ -108,7 +108,13 @@ pub fn broken(
 ///
 /// # Errors
 /// It cannot be recorded: then nothing was begun, and nobody told.
-pub fn record_and_tell(log: &mut Log, run: &RunId, who: &Who, glass: &Glass) -> Result<Vec<Event>, Failure> {
+pub fn record_and_tell(
+    log: &mut Log,
+    run: &RunId,
+    who: &Who,
+    in_force: &InForce,
+    glass: &Glass,
+) -> Result<Vec<Event>, Failure> {
     let unusable = |error: crate::audit::LogError| Failure::Internal(error.to_string());
     let mut events = vec![Event::GlassBroken(glass.clone())];
     log.append(&[Draft { run: Some(run), event: &events[0] }]).map_err(unusable)?;
@@ -129,7 +135,7 @@ pub fn record_and_tell(log: &mut Log, run: &RunId, who: &Who, glass: &Glass) -> 
             continue;
         }
         told.push(&rule.command);
-        let fed = feed(&rule.command, MOST_TELLING, format!("{text}\n").into_bytes());
+        let fed = feed(&rule.command, MOST_TELLING, format!("{text}\n").into_bytes(), in_force.censor());
         let trouble = fed.err().map(|why| clip(&why, 2048));
         if let Some(why) = &trouble {
             let why = escape_line(why);

@@ -18,9 +18,13 @@ use crate::consent::operator::{Acting, NotAnOperator};
 use crate::consent::policy::{CheckpointSink, Limits, MACHINE, NotifyRule, Policy, RedactRule, Subject};
 use crate::consent::question::{Operator, Policies, Requirement};
 use crate::driver::removal::Removal;
+use crate::exec::censor::Censor;
+use crate::exec::mask::Secrets;
 use crate::exec::redact::Redactions;
 use crate::history::approval::PolicyInForce;
 use crate::history::entry::Who;
+use crate::history::event::Event;
+use crate::history::outside::clean_words;
 use crate::id::{Person, RunId};
 use crate::machine::SelfApproval;
 use crate::plan::{Binding, PolicyMark};
@@ -56,6 +60,8 @@ pub fn files(global: &Global) -> Result<Vec<PathBuf>, Failure> {
 pub struct InForce {
     policies: Policies,
     acting: Acting,
+    redactions: Redactions,
+    censor: Censor,
 }
 
 impl InForce {
@@ -77,7 +83,9 @@ impl InForce {
         if wrong {
             return Err(Failure::Said(2));
         }
-        Ok(Self { policies: Policies::new(policies), acting: Acting::of(who, Who::name_of) })
+        let redactions = redactions(&policies)?;
+        let censor = Censor::new(Secrets::none(), redactions.clone());
+        Ok(Self { policies: Policies::new(policies), acting: Acting::of(who, Who::name_of), redactions, censor })
     }
 
     /// Whether there is none.
@@ -126,16 +134,19 @@ impl InForce {
     /// What is removed from all that steps write, by every rule of every policy; none where there is no rule. The key by which that is
     /// committed to is in the home then.
     pub fn redact(&self, home: &Home) -> Result<Option<Removal>, Failure> {
-        let mut rules: Vec<&RedactRule> = Vec::new();
-        for rule in self.policies.iter().flat_map(|policy| &policy.redact) {
-            if !rules.contains(&rule) {
-                rules.push(rule);
-            }
-        }
-        let rules = rules.into_iter().map(|rule| (rule.name.clone(), rule.pattern.clone())).collect();
-        let redactions = Redactions::new(rules)
-            .map_err(|why| Failure::Wrong(format!("the rules of `redact` of all policies in force: {why}")))?;
-        Removal::new(home, redactions).map_err(|why| Failure::Internal(format!("{why}; nothing was started")))
+        Removal::new(home, self.redactions.clone())
+            .map_err(|why| Failure::Internal(format!("{why}; nothing was started")))
+    }
+
+    /// Takes what the policies remove out of what comes from outside.
+    pub fn censor(&self) -> &Censor {
+        &self.censor
+    }
+
+    /// The event as it may be recorded: what the policies remove is not in its words.
+    pub fn recordable(&self, mut event: Event) -> Event {
+        clean_words(&mut event, &|words| self.censor.clean(words));
+        event
     }
 
     /// Where checkpoints of the log are kept besides.
@@ -282,6 +293,19 @@ impl InForce {
         }
         keep(place, "policies", &files)
     }
+}
+
+/// Every rule of `redact` of these policies, once.
+fn redactions(policies: &[Policy]) -> Result<Redactions, Failure> {
+    let mut rules: Vec<&RedactRule> = Vec::new();
+    for rule in policies.iter().flat_map(|policy| &policy.redact) {
+        if !rules.contains(&rule) {
+            rules.push(rule);
+        }
+    }
+    let rules = rules.into_iter().map(|rule| (rule.name.clone(), rule.pattern.clone())).collect();
+    Redactions::new(rules)
+        .map_err(|why| Failure::Wrong(format!("the rules of `redact` of all policies in force: {why}")))
 }
 
 /// What rules look at of a runbook.

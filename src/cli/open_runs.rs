@@ -15,6 +15,7 @@ use crate::cli::needed::Emergency;
 use crate::cli::overrides::{Given, Permitted, Requests};
 use crate::cli::rerun::reruns;
 use crate::cli::run::{answer, carry, people};
+use crate::cli::sinks::Sinks;
 use crate::cli::status::{OpenRun, find};
 use crate::cli::take_over::{TakeOver, TakeOverWithoutReason, is_permitted, may_take_over};
 use crate::cli::{Global, place};
@@ -166,7 +167,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         }
         decided.insert(step.clone(), *choice);
     }
-    let reruns = reruns(&procedure, &open.state, again.rerun)?;
+    let reruns = reruns(&procedure, &open.state, again.rerun, in_force.censor())?;
     if let Some(step) = reruns.once_more {
         decided.entry(step).or_insert(Choice::Retry);
     }
@@ -248,7 +249,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     let mut state = open.state;
     if let Some(word) = word {
         let glass = broken(&in_force, &procedure, &plan, without, word).map_err(|why| refused(&why))?;
-        for event in record_and_tell(&mut log, &open.run, &who, &glass)? {
+        for event in record_and_tell(&mut log, &open.run, &who, &in_force, &glass)? {
             state.apply(&event).map_err(|illegal| Failure::Internal(illegal.to_string()))?;
         }
     }
@@ -278,7 +279,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         beginning: Beginning::Again(Box::new(state), resumption),
     };
     let keep = || in_force.keep(&kept.0, &kept.1).and_then(|()| requests.keep(&kept.0, &kept.1));
-    let code = carry(global, run, log, secrets, locks, keep, &in_force.sinks());
+    let code = carry(global, run, log, secrets, locks, keep, &Sinks::of(&in_force));
     drop(alive);
     code
 }
@@ -351,12 +352,14 @@ impl Abandon {
         let ended = end_left(&containment, &open.state).map_err(Failure::Internal)?;
         drop(containment);
         if !ended.is_empty() {
-            say(&format!("still running from before, and ended: {}", ended.join(", ")));
+            let ended = in_force.censor().clean(&ended.join(", "));
+            say(&format!("still running from before, and ended: {ended}"));
         }
         let mut events: Vec<Event> = permitted.approvals.into_iter().map(Event::ApprovalAccepted).collect();
         events.extend(permitted.overrides.into_iter().map(Event::OverrideAccepted));
         let event = Event::RunAbandoned { reason: clip(&self.reason, 8192), in_doubt: open.in_doubt().cloned() };
         events.push(event);
+        let events: Vec<Event> = events.into_iter().map(|event| in_force.recordable(event)).collect();
         // As many at a time as fit one write, however many have signed.
         let mut recorded = Vec::new();
         for some in events.chunks(AT_ONCE) {
@@ -365,7 +368,7 @@ impl Abandon {
         }
         free_moved(&open.locks, &open.run, &home);
         drop(alive);
-        tell_now(&in_force.notify(), &mut log, &recorded);
+        tell_now(&in_force.notify(), in_force.censor(), &mut log, &recorded);
         say(&format!("interlock: abandoned run {0}; review it with: interlock audit show {0}", open.run));
         Ok(ExitCode::SUCCESS)
     }

@@ -491,13 +491,13 @@ impl Attempt<'_> {
         why: String,
     ) -> Result<Failure, Failure> {
         let said = format!("interlock: refused: {deviation}: {why}");
-        let event = Event::OverrideRefused {
+        let event = self.in_force.recordable(Event::OverrideRefused {
             deviation,
             reason: clip(reason, 4096),
             asked_by: by_whom(self.who),
             request,
             why: clip(&why.replace("\n  ", "; "), 4096),
-        };
+        });
         record(self.in_force, self.home, self.who, &self.open.run, &event)?;
         say(&said);
         Ok(Failure::Said(Cause::NotAllowed.exit_code()))
@@ -543,7 +543,7 @@ fn record(in_force: &InForce, home: &Home, who: &Who, run: &RunId, event: &Event
     let mut log = Log::open(home, who.clone()).map_err(|error| Failure::Internal(error.to_string()))?;
     let recorded =
         log.append(&[Draft { run: Some(run), event }]).map_err(|error| Failure::Internal(error.to_string()))?;
-    tell_now(&in_force.notify(), &mut log, &recorded);
+    tell_now(&in_force.notify(), in_force.censor(), &mut log, &recorded);
     Ok(())
 }
 

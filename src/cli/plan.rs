@@ -82,7 +82,7 @@ impl Plan {
             });
         }
         if self.now {
-            for sight in &look_at_all(&Procedure::new(plan)) {
+            for sight in &look_at_all(&Procedure::new(plan), in_force.censor()) {
                 put(&now_line(global, sight)?)?;
             }
         }

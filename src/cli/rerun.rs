@@ -3,6 +3,7 @@
 
 use crate::cli::failure::Failure;
 use crate::driver::facts::look_at;
+use crate::exec::censor::Censor;
 use crate::history::event::{Sight, Verdict};
 use crate::history::state::State;
 use crate::id::{Fact, StepId};
@@ -21,14 +22,14 @@ pub struct Reruns {
 ///
 /// # Errors
 /// A step that may not be run again; the message names those that may.
-pub fn reruns(procedure: &Procedure, state: &State, asked: &[StepId]) -> Result<Reruns, Failure> {
+pub fn reruns(procedure: &Procedure, state: &State, asked: &[StepId], censor: &Censor) -> Result<Reruns, Failure> {
     let open = state.again.as_ref().filter(|again| again.begun()).map(|again| &procedure.steps()[again.at].id);
     let once_more = open.filter(|step| asked.contains(step)).cloned();
     let asked: Vec<&StepId> = asked.iter().filter(|step| Some(*step) != once_more.as_ref()).collect();
     if asked.is_empty() {
         return Ok(Reruns { first: Vec::new(), once_more });
     }
-    let sights = look_at(procedure, &facts_that_tell(procedure, state));
+    let sights = look_at(procedure, &facts_that_tell(procedure, state), censor);
     let broken = |fact: &Fact| sights.iter().any(|sight| sight.fact == *fact && sight.verdict != Verdict::Holds);
     let would_do = that_would_do(procedure, state, broken);
     for step in &asked {

@@ -16,11 +16,10 @@ use crate::cli::glass::{BreakGlass, broken, record_and_tell};
 use crate::cli::in_force::InForce;
 use crate::cli::needed::{Needed, ask};
 use crate::cli::plan::{bytes_of, write_new};
-use crate::cli::sinks::{reach, sign};
+use crate::cli::sinks::{Sinks, reach, sign};
 use crate::cli::waiting::{Waited, wait};
 use crate::cli::whole::Existing;
 use crate::cli::{Format, Global, place};
-use crate::consent::policy::CheckpointSink;
 use crate::driver::display::{self, Display};
 use crate::driver::launch::Secrets;
 use crate::driver::locks::{Alive, Holder, LockError, Locks, Sole};
@@ -122,6 +121,7 @@ impl Run {
             plan: Digest::of(bytes.as_bytes()),
             policies: in_force.recorded(),
             notify: in_force.notify(),
+            censor: in_force.censor().clone(),
         };
         if let Some(reason) = self.attempt_to_skip() {
             return Err(attempt.not_allowed(&reason));
@@ -136,7 +136,7 @@ impl Run {
             // Hours may have passed: it is as if the plan had been given just now, under the policies of now.
             programs = Programs::default();
             in_force = InForce::open(global, &who)?;
-            (attempt.policies, attempt.notify) = (in_force.recorded(), in_force.notify());
+            attempt.goes_under(&in_force);
             asked = ask(&in_force, &home, &procedure, self.glass.emergency())?;
             asked.map_err(|reason| attempt.not_allowed(&reason))?
         } else {
@@ -159,7 +159,7 @@ impl Run {
         let secrets = Secrets::read(&procedure.plan.secrets, &people).map_err(Failure::Wrong)?;
         // A person may have taken an hour to answer, so what depends on the time, and on files that others keep, is judged again.
         let in_force = InForce::open(global, &who)?;
-        (attempt.policies, attempt.notify) = (in_force.recorded(), in_force.notify());
+        attempt.goes_under(&in_force);
         let redact = in_force.redact(&home)?;
         let needed = ask(&in_force, &home, &procedure, self.glass.emergency())?;
         let needed = needed.map_err(|reason| attempt.not_allowed(&reason))?;
@@ -167,7 +167,7 @@ impl Run {
         let Approved { approvals, overrides: signed, .. } = self.approved(&place, &mut attempt, &written, &needed)?;
         // The operator's own word is worth nothing where a policy came into force meanwhile.
         let overrides = if in_force.is_empty() { own } else { signed };
-        let sinks = in_force.sinks();
+        let sinks = Sinks::of(&in_force);
         reach(&home, &who, &sinks, attempt.log)?.map_err(|why| attempt.not_allowed(&why))?;
         let (digest, bytes) = (attempt.plan.clone(), written.bytes);
         let names = procedure.plan.runbook.locks.clone();
@@ -183,7 +183,7 @@ impl Run {
         if let Some(word) = word {
             let glass = broken(&in_force, &procedure, &attempt.plan, needed.without, word);
             let glass = glass.map_err(|reason| attempt.not_allowed(&reason))?;
-            for event in record_and_tell(attempt.log, &id, &who, &glass)? {
+            for event in record_and_tell(attempt.log, &id, &who, &in_force, &glass)? {
                 state.apply(&event).map_err(|illegal| Failure::Internal(illegal.to_string()))?;
             }
         }
@@ -364,7 +364,7 @@ pub(super) fn carry(
     secrets: Secrets,
     locks: Locks,
     plan_is_kept: impl FnOnce() -> Result<(), String>,
-    sinks: &[CheckpointSink],
+    sinks: &Sinks,
 ) -> Result<ExitCode, Failure> {
     let format = match global.format {
         Format::Human => display::Format::Human,

@@ -2,22 +2,37 @@
 
 use crate::audit::{self, Draft, Home, Log, Made};
 use crate::cli::failure::{Failure, say};
+use crate::cli::in_force::InForce;
 use crate::consent::policy::{CheckpointSink, Duty};
 use crate::driver::sinks::hand_on;
+use crate::exec::censor::Censor;
 use crate::history::clip::clip;
 use crate::history::entry::Who;
 use crate::history::event::Event;
 
+/// The places, with what is taken out of the words of those that cannot be reached.
+pub struct Sinks {
+    places: Vec<CheckpointSink>,
+    censor: Censor,
+}
+
+impl Sinks {
+    /// Those of the policies in force.
+    pub fn of(in_force: &InForce) -> Self {
+        Self { places: in_force.sinks(), censor: in_force.censor().clone() }
+    }
+}
+
 /// Signs what the log says by now, and hands that on to where the policy wants it. It is about the log, not about the run: a failure is said,
 /// recorded where it can be, and changes nothing.
-pub fn sign(home: &Home, sinks: &[CheckpointSink]) {
+pub fn sign(home: &Home, sinks: &Sinks) {
     let made = match audit::checkpoint(home) {
         Ok(made) => made,
         Err(why) => return say(&format!("interlock: warning: no checkpoint of the audit log was made: {why}")),
     };
     let Ok(who) = Who::of_this_process() else { return };
-    for sink in sinks {
-        let Err(why) = hand_on(&sink.to, &who.host, &made) else { continue };
+    for sink in &sinks.places {
+        let Err(why) = hand_on(&sink.to, &who.host, &made, &sinks.censor) else { continue };
         say(&format!("interlock: warning: the checkpoint was not handed on to `{}`: {why}", sink.to));
         let event = sink_failed(sink, &made, &why);
         let recorded =
@@ -41,8 +56,8 @@ fn sink_failed(sink: &CheckpointSink, made: &Made, why: &str) -> Event {
 ///
 /// # Errors
 /// Inside: why it could not be, which is recorded. Outside: the log cannot be written.
-pub fn reach(home: &Home, who: &Who, sinks: &[CheckpointSink], log: &mut Log) -> Result<Result<(), String>, Failure> {
-    let required: Vec<&CheckpointSink> = sinks.iter().filter(|sink| sink.duty == Duty::Required).collect();
+pub fn reach(home: &Home, who: &Who, sinks: &Sinks, log: &mut Log) -> Result<Result<(), String>, Failure> {
+    let required: Vec<&CheckpointSink> = sinks.places.iter().filter(|sink| sink.duty == Duty::Required).collect();
     if required.is_empty() {
         return Ok(Ok(()));
     }
@@ -54,7 +69,7 @@ pub fn reach(home: &Home, who: &Who, sinks: &[CheckpointSink], log: &mut Log) ->
         }
     };
     for sink in required {
-        let Err(why) = hand_on(&sink.to, &who.host, &made) else { continue };
+        let Err(why) = hand_on(&sink.to, &who.host, &made, &sinks.censor) else { continue };
         let event = sink_failed(sink, &made, &why);
         let recorded = log.append(&[Draft { run: None, event: &event }]);
         recorded.map_err(|error| Failure::Internal(error.to_string()))?;

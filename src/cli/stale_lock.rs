@@ -255,14 +255,14 @@ impl Wanted<'_> {
 
     /// Records that the lock stays, and says so.
     pub fn refused(&self, claim: Option<&Claim>, cause: Cause, why: &str) -> Failure {
-        let event = Event::LockKept {
+        let event = self.in_force.recordable(Event::LockKept {
             lock: clip(self.lock, MOST_OF_CLAIM),
             claimed_by: claim.map(Claim::recorded),
             reason: clip(self.reason, 4096),
             cause,
             why: clip(&why.replace("\n  ", "; "), 8192),
             policies: self.in_force.recorded(),
-        };
+        });
         let recorded = Log::open(self.home, self.who.clone())
             .and_then(|mut log| log.append(&[Draft { run: None, event: &event }]));
         say(&format!("interlock: refused: {why}"));

@@ -117,7 +117,7 @@ fn record(wanted: &Wanted<'_>, stale: &Stale, word: Word) -> Result<(), Failure>
             events.extend(by.signed.approvals.into_iter().map(Event::ApprovalAccepted));
         }
     }
-    events.push(Event::LockRemoved {
+    events.push(wanted.in_force.recordable(Event::LockRemoved {
         lock: clip(wanted.lock, MOST_OF_CLAIM),
         claimed_by: stale.claimed.claim.as_ref().map(Claim::recorded),
         gone: clip(&stale.gone, 4096),
@@ -126,7 +126,7 @@ fn record(wanted: &Wanted<'_>, stale: &Stale, word: Word) -> Result<(), Failure>
         self_approved,
         approved_by,
         policies: wanted.in_force.recorded(),
-    });
+    }));
     // As many at a time as fit one write, however many have signed; the removal after all of them.
     for some in events.chunks(AT_ONCE) {
         let drafts: Vec<Draft<'_>> = some.iter().map(|event| Draft { run: None, event }).collect();

@@ -33,6 +33,11 @@ impl Standing {
 impl Driver {
     /// Asks what a step asks for, or takes the answer that was given beforehand.
     pub(super) fn ask(&mut self, step: &StepId, question: Question, ask: &str, expect: Option<String>) {
+        let ask = match question {
+            // These speak of what was seen; the others are the plan's.
+            Question::WhatNext | Question::RunAgain => &self.censor.clean(ask),
+            Question::Confirm | Question::Manual | Question::GoOn => ask,
+        };
         if let People::Nobody(answers) = &self.run.settings.people {
             let given: &BTreeMap<StepId, String> = match question {
                 Question::Confirm => &answers.confirm,

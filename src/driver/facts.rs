@@ -6,6 +6,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::exec::censor::Censor;
 use crate::history::event::{Sight, Verdict, WatchedFact};
 use crate::id::Fact;
 use crate::machine::Break;
@@ -23,7 +24,7 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Starts the watches. `own` says which processes are the running step's; `on_break` is called, from a thread of the
+    /// Starts the watches. `own` says which processes are the running step's; `censor` takes out of evidence what must not be recorded; `on_break` is called, from a thread of the
     /// watches, with each break of a held fact.
     ///
     /// # Errors
@@ -31,10 +32,11 @@ impl Facts {
     pub fn new(
         procedure: Arc<Procedure>,
         own: Membership,
+        censor: Censor,
         on_break: impl Fn(&Fact) -> Option<Duration> + Send + Sync + 'static,
         tell: impl Fn(Break) + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let view = View::new(own);
+        let view = View::new(own, censor);
         let notify = move |notice: &Notice| {
             // First what stops, then what tells.
             let freeze = on_break(&notice.fact);
@@ -110,13 +112,13 @@ impl Facts {
 }
 
 /// Looks once at every fact of a plan, for `plan --now`: nothing is held, nothing is recorded.
-pub fn look_at_all(procedure: &Procedure) -> Vec<Sight> {
-    look_at(procedure, &procedure.facts())
+pub fn look_at_all(procedure: &Procedure, censor: &Censor) -> Vec<Sight> {
+    look_at(procedure, &procedure.facts(), censor)
 }
 
 /// Looks once at these facts of a plan: nothing is held, nothing is recorded.
-pub fn look_at(procedure: &Procedure, facts: &[Fact]) -> Vec<Sight> {
-    let view = View::outside_steps();
+pub fn look_at(procedure: &Procedure, facts: &[Fact], censor: &Censor) -> Vec<Sight> {
+    let view = View::outside_steps(censor.clone());
     facts.iter().map(|fact| look_once(procedure, fact, Side::Before, &view)).collect()
 }
 

@@ -14,6 +14,7 @@ use crate::consent::policy::{Duty, NotifyRule};
 use crate::diagnostic::escape::escape_line;
 use crate::driver::Message;
 use crate::exec::capture::{CapturedEnding, run_captured};
+use crate::exec::censor::Censor;
 use crate::exec::command::{Command, Stdin, User};
 use crate::exec::program::Programs;
 use crate::history::clip::clip;
@@ -60,14 +61,14 @@ pub struct Notifier {
 
 impl Notifier {
     /// Starts the threads that these rules need: none where there are none. What came of each job is put into the driver's inbox.
-    pub(super) fn new(rules: Vec<NotifyRule>, sender: &Sender<Message>) -> Self {
+    pub(super) fn new(rules: Vec<NotifyRule>, censor: &Censor, sender: &Sender<Message>) -> Self {
         let rules: Vec<Arc<NotifyRule>> = rules.into_iter().map(Arc::new).collect();
         // What is required does not wait for what is not.
         let of = |duty: Duty| {
             rules.iter().any(|rule| rule.duty == duty).then(|| {
                 let (queue, jobs) = sync_channel(WAITING);
-                let sender = sender.clone();
-                std::thread::spawn(move || work(&jobs, &sender));
+                let (censor, sender) = (censor.clone(), sender.clone());
+                std::thread::spawn(move || work(&jobs, &censor, &sender));
                 queue
             })
         };
@@ -154,13 +155,13 @@ impl Notifier {
 
 /// Tells commands of entries that a command records which starts nothing after them: here and now, one after the other. Gives what failed,
 /// in words for the operator; it is recorded as well.
-pub fn tell_now(rules: &[NotifyRule], log: &mut Log, recorded: &[Recorded]) -> Vec<String> {
+pub fn tell_now(rules: &[NotifyRule], censor: &Censor, log: &mut Log, recorded: &[Recorded]) -> Vec<String> {
     let mut said = Vec::new();
     for Recorded { entry, line } in recorded {
         let event = name(&entry.event);
         let Some(run) = &entry.run else { continue };
         for rule in rules.iter().filter(|rule| rule.on.contains(event)) {
-            let Err(why) = tell(rule, line) else { continue };
+            let Err(why) = tell(rule, line, censor) else { continue };
             said.push(in_words(rule, entry.seq, event, &why));
             let failed = failed(rule, run, entry.seq, event, &why);
             if let Err(error) = log.append(&[Draft { run: None, event: &failed }]) {
@@ -171,9 +172,9 @@ pub fn tell_now(rules: &[NotifyRule], log: &mut Log, recorded: &[Recorded]) -> V
     said
 }
 
-fn work(jobs: &Receiver<Job>, sender: &Sender<Message>) {
+fn work(jobs: &Receiver<Job>, censor: &Censor, sender: &Sender<Message>) {
     for job in jobs {
-        let result = tell(&job.rule, &job.line);
+        let result = tell(&job.rule, &job.line, censor);
         // The loop may be gone already.
         let _ = sender.send(Message::Told(Told { job, result }));
     }
@@ -183,16 +184,16 @@ fn work(jobs: &Receiver<Job>, sender: &Sender<Message>) {
 ///
 /// # Errors
 /// Why it was not told, in words.
-fn tell(rule: &NotifyRule, line: &str) -> Result<(), String> {
-    feed(&rule.command, rule.timeout, format!("{line}\n").into_bytes())
+fn tell(rule: &NotifyRule, line: &str, censor: &Censor) -> Result<(), String> {
+    feed(&rule.command, rule.timeout, format!("{line}\n").into_bytes(), censor)
 }
 
 /// Runs a command of the policy with these bytes on its standard input, to its end. It is executed only if nobody but root and us could have
 /// changed it.
 ///
 /// # Errors
-/// Why it was not started, or did not end well, in words.
-pub fn feed(command: &[String], timeout: Duration, bytes: Vec<u8>) -> Result<(), String> {
+/// Why it was not started, or did not end well, in words, with the last line that it wrote on standard error, as the censor leaves it.
+pub fn feed(command: &[String], timeout: Duration, bytes: Vec<u8>, censor: &Censor) -> Result<(), String> {
     let argv = command;
     let path = Path::new(argv.first().ok_or("the rule names no command")?);
     let trust = Trust::of_user(rustix::process::geteuid().as_raw());
@@ -212,8 +213,7 @@ pub fn feed(command: &[String], timeout: Duration, bytes: Vec<u8>) -> Result<(),
         stdin: Stdin::Bytes(bytes),
     };
     let captured = run_captured(&command, timeout, KEPT, None);
-    let said = String::from_utf8_lossy(&captured.stderr);
-    let said = match said.trim().lines().next_back() {
+    let said = match last_line(&captured.stderr, captured.lost, censor) {
         Some(last) => format!(": {last}"),
         None => String::new(),
     };
@@ -224,6 +224,17 @@ pub fn feed(command: &[String], timeout: Duration, bytes: Vec<u8>) -> Result<(),
         CapturedEnding::TimedOut => Err(format!("it did not end within {}{said}", duration::show(timeout))),
         CapturedEnding::NotStarted(why) => Err(format!("it was not started: {why}")),
     }
+}
+
+/// The last line of what a command said. What was cut off at the limit may have gone on as something that must not be recorded, so a line
+/// that may be cut is left out.
+fn last_line(said: &[u8], lost: u64, censor: &Censor) -> Option<String> {
+    let whole = match lost {
+        0 => said,
+        _ => &said[..said.iter().rposition(|byte| *byte == b'\n').unwrap_or(0)],
+    };
+    let cleaned = censor.clean(String::from_utf8_lossy(whole).trim());
+    cleaned.lines().next_back().map(str::to_owned)
 }
 
 fn failed(rule: &NotifyRule, run: &RunId, entry: u64, event: &str, why: &str) -> Event {

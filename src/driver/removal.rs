@@ -32,6 +32,11 @@ impl Removal {
         Ok(Some(Self { redactions, key }))
     }
 
+    /// What is removed.
+    pub(super) fn redactions(&self) -> Redactions {
+        self.redactions.clone()
+    }
+
     /// For an attempt whose transcript lies in this folder.
     pub(super) fn plan(&self, run: &RunId, folder: &Path, attempt: &str) -> RedactPlan {
         let mut path = transcript_of(folder, attempt).into_os_string();

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::audit::Made;
 use crate::consent::policy::SinkTo;
 use crate::driver::notify::feed;
+use crate::exec::censor::Censor;
 
 /// How long a command may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,13 +28,13 @@ const PRIORITY: u32 = 10 * 8 + 5;
 ///
 /// # Errors
 /// Why it could not be, in words.
-pub fn hand_on(to: &SinkTo, host: &str, made: &Made) -> Result<(), String> {
+pub fn hand_on(to: &SinkTo, host: &str, made: &Made, censor: &Censor) -> Result<(), String> {
     match to {
         SinkTo::Folder(folder) => {
             put(folder, &file_name(host, made), made.note.as_bytes()).map_err(|error| error.to_string())
         }
         SinkTo::Syslog => log(&made.note).map_err(|error| format!("{SYSLOG}: {error}")),
-        SinkTo::Command(command) => feed(command, TIMEOUT, made.note.clone().into_bytes()),
+        SinkTo::Command(command) => feed(command, TIMEOUT, made.note.clone().into_bytes(), censor),
     }
 }
 

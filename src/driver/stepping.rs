@@ -59,6 +59,7 @@ impl Driver {
             if let Err(reason) = self.secrets.run_command(&self.run.programs, &name) {
                 return Ok(Err(reason));
             }
+            self.censor.learn(self.secrets.masks());
         }
         Ok(Ok(()))
     }

@@ -11,6 +11,7 @@
 
 pub mod capture;
 pub mod cast;
+pub mod censor;
 mod cgroup;
 pub mod command;
 pub mod commit;

@@ -10,6 +10,7 @@ pub mod entry;
 pub mod event;
 pub mod glass;
 pub mod kind;
+pub mod outside;
 pub mod overrides;
 pub mod state;
 pub mod subject;

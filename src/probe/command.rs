@@ -28,7 +28,7 @@ pub(super) fn look(probe: &CommandProbe, view: &View) -> Look {
     match command(probe, view) {
         Ok(command) => {
             let captured = run_captured(&command, probe.timeout, KEPT, None);
-            verdict(probe, regex.as_ref(), &shown, &captured)
+            verdict(probe, regex.as_ref(), &shown, &captured, view)
         }
         Err(why) => Look::unknown(format!("{shown} cannot be asked: {why}")),
     }
@@ -55,12 +55,16 @@ fn command(probe: &CommandProbe, view: &View) -> Result<Command, String> {
     Ok(Command { program, argv: probe.run.clone(), env, cwd: PathBuf::from("/"), user, stdin: Stdin::Empty })
 }
 
-fn verdict(probe: &CommandProbe, regex: Option<&Regex>, shown: &str, captured: &Captured) -> Look {
+fn verdict(probe: &CommandProbe, regex: Option<&Regex>, shown: &str, captured: &Captured, view: &View) -> Look {
     let stdout = String::from_utf8_lossy(&captured.stdout);
     let stderr = String::from_utf8_lossy(&captured.stderr);
     let said = match (stdout.trim(), stderr.trim()) {
         ("", "") => String::new(),
-        ("", said) | (said, _) => format!(": {}", bounded(said.lines().next().unwrap_or(""), 200)),
+        ("", said) | (said, _) => {
+            // All of it, since a secret may have lines.
+            let cleaned = view.cleaned(said);
+            format!(": {}", bounded(cleaned.lines().next().unwrap_or(""), 200))
+        }
     };
     let code = match &captured.ending {
         CapturedEnding::Exited(code) => *code,

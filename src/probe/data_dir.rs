@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::{AsRawFd, OwnedFd};
@@ -33,7 +34,7 @@ pub(super) fn look(probe: &DataDirProbe, view: &View, depth: Depth<'_>) -> Look 
             Ok(identity) => identity,
             Err(why) => return Look::unknown(why),
         };
-        if let Some(words) = server_standing_in(probe, identity, table) {
+        if let Some(words) = server_standing_in(probe, identity, view, table) {
             return Look::told(probe.state == DataDirState::InUse, words);
         }
         if probe.state == DataDirState::Free {
@@ -63,11 +64,11 @@ pub(super) fn one_standing_in(probe: &DataDirProbe, table: &Table) -> Option<u32
     standing_in(probe, identity_of(&probe.path).ok()?, table)
 }
 
-fn server_standing_in(probe: &DataDirProbe, identity: (u64, u64), table: &Table) -> Option<String> {
+fn server_standing_in(probe: &DataDirProbe, identity: (u64, u64), view: &View, table: &Table) -> Option<String> {
     let pid = standing_in(probe, identity, table)?;
     let proc_dir = procfs::open().ok()?;
     let program = match Process::open(&proc_dir, pid) {
-        Seen::Is(mut process) => shown_program(&process.exe()),
+        Seen::Is(mut process) => shown_program(&process.exe(), view),
         Seen::Gone | Seen::Hidden(_) => either(&probe.server),
     };
     Some(format!("pid {pid} {program} stands in {}", shown_path(&probe.path)))
@@ -183,7 +184,7 @@ impl Survey {
                 Seen::Gone => continue,
                 Seen::Is(path) if is_server(probe, path) => {
                     servers.insert(pid);
-                    survey.examine_server(&process, &exe, place, &mut namespaces);
+                    survey.examine_server(&process, &exe, view, place, &mut namespaces);
                 }
                 Seen::Is(_) => survey.examine_other(&process, &exe, probe, view, place, &mut namespaces),
                 Seen::Hidden(_) if process.is_init_by_another_name(|name| is_server(probe, name)) => {}
@@ -192,7 +193,7 @@ impl Survey {
             survey.looked_at += 1;
         }
         if survey.users.is_empty() {
-            survey.examine_locks(place, &servers);
+            survey.examine_locks(view, place, &servers);
         }
         Ok(survey)
     }
@@ -201,11 +202,12 @@ impl Survey {
         &mut self,
         process: &Process,
         exe: &Seen<Vec<u8>>,
+        view: &View,
         place: &Place,
         namespaces: &mut Namespaces<'_>,
     ) {
         let pid = process.pid;
-        let program = shown_program(exe);
+        let program = shown_program(exe, view);
         match process.cwd() {
             Seen::Is(cwd) if cwd == place.identity => {
                 self.users.push(format!("pid {pid} {program} stands in it"));
@@ -218,7 +220,7 @@ impl Survey {
         let mut used = None;
         let read = process.open_files(|_, path| {
             if namespaces.is_at_or_below(process, path) {
-                used = Some(bounded(&String::from_utf8_lossy(path), 160));
+                used = Some(view.quoted(path, 160));
                 return Onward::Stop;
             }
             Onward::Go
@@ -246,7 +248,7 @@ impl Survey {
             return;
         }
         if process.cwd() == Seen::Is(place.identity) {
-            self.bystanders.push(format!("pid {pid} {}", shown_program(exe)));
+            self.bystanders.push(format!("pid {pid} {}", shown_program(exe, view)));
         }
         let mut written = None;
         let read = process.open_files(|descriptor, path| {
@@ -255,7 +257,7 @@ impl Survey {
             }
             match process.is_open_for_writing(descriptor) {
                 Seen::Is(true) => {
-                    written = Some(bounded(&String::from_utf8_lossy(path), 160));
+                    written = Some(view.quoted(path, 160));
                     Onward::Stop
                 }
                 Seen::Is(false) | Seen::Gone => Onward::Go,
@@ -269,7 +271,7 @@ impl Survey {
             // It may have been taken into the step's tree just now.
             (Some(_), _) if view.is_own(pid) => {}
             (Some(path), _) => {
-                self.writers.push(format!("pid {pid} {} has {path} open for writing", shown_program(exe)));
+                self.writers.push(format!("pid {pid} {} has {path} open for writing", shown_program(exe, view)));
             }
             (None, Seen::Hidden(errno)) => {
                 self.untold.push(format!("the open files of pid {pid} are hidden ({errno})"))
@@ -279,7 +281,7 @@ impl Survey {
     }
 
     /// Locks tell of users whose open files did not: those of a server, and those that nobody can be named for.
-    fn examine_locks(&mut self, place: &Place, servers: &BTreeSet<u32>) {
+    fn examine_locks(&mut self, view: &View, place: &Place, servers: &BTreeSet<u32>) {
         let text = match fs::read_to_string("/proc/locks") {
             Ok(text) => text,
             Err(error) => {
@@ -300,7 +302,7 @@ impl Survey {
         let mut left = FILES_COMPARED;
         for (path, inode) in files_below(root, &mut left) {
             let Some(lock) = interesting.get(&inode) else { continue };
-            let path = bounded(&path.display().to_string(), 160);
+            let path = view.quoted(path.as_os_str().as_bytes(), 160);
             match u32::try_from(lock.pid) {
                 Ok(pid) if pid > 0 => self.users.push(format!("pid {pid} holds a lock on {path}")),
                 Ok(_) | Err(_) => self.untold.push(format!("a process that cannot be named holds a lock on {path}")),
@@ -372,9 +374,9 @@ fn files_below(root: &Path, left: &mut usize) -> Vec<(PathBuf, u64)> {
     files
 }
 
-fn shown_program(exe: &Seen<Vec<u8>>) -> String {
+fn shown_program(exe: &Seen<Vec<u8>>, view: &View) -> String {
     match exe {
-        Seen::Is(path) => bounded(&String::from_utf8_lossy(path), 120),
+        Seen::Is(path) => view.quoted(path, 120),
         Seen::Gone | Seen::Hidden(_) => "(executable hidden)".to_owned(),
     }
 }

@@ -51,6 +51,7 @@ pub(super) fn one_that_matches(probe: &ProcessProbe, view: &View, depth: Depth<'
 /// The conditions of a probe, resolved to what can be compared.
 struct Wanted<'a> {
     probe: &'a ProcessProbe,
+    view: &'a View,
     pid: FromFile,
     user: Option<u32>,
     exe: Option<ExeFile>,
@@ -102,7 +103,7 @@ struct Found {
 }
 
 impl<'a> Wanted<'a> {
-    fn of(probe: &'a ProcessProbe, view: &View) -> Result<Self, String> {
+    fn of(probe: &'a ProcessProbe, view: &'a View) -> Result<Self, String> {
         let user = match &probe.user {
             None => None,
             Some(name) => {
@@ -120,9 +121,9 @@ impl<'a> Wanted<'a> {
         });
         let pid = match &probe.pidfile {
             None => FromFile::NotAsked,
-            Some(path) => read_pid_file(path)?,
+            Some(path) => read_pid_file(path, view)?,
         };
-        Ok(Self { probe, pid, user, exe })
+        Ok(Self { probe, view, pid, user, exe })
     }
 
     fn find(&self, depth: Depth<'_>) -> Result<Found, String> {
@@ -182,7 +183,7 @@ impl<'a> Wanted<'a> {
             return Match::Not;
         }
         match self.fits(&process, &exe) {
-            Seen::Is(true) => Match::Is(in_words(&process, &exe)),
+            Seen::Is(true) => Match::Is(in_words(&process, &exe, self.view)),
             Seen::Is(false) | Seen::Gone => Match::Not,
             Seen::Hidden(errno) => Match::Untold(format!("pid {pid} cannot be looked at ({errno})")),
         }
@@ -244,7 +245,7 @@ impl<'a> Wanted<'a> {
         };
         match exe {
             Seen::Is(path) => {
-                format!("pid {pid} of {file} is another program's: {}", bounded(&String::from_utf8_lossy(&path), 120))
+                format!("pid {pid} of {file} is another program's: {}", self.view.quoted(&path, 120))
             }
             Seen::Gone | Seen::Hidden(_) => format!("pid {pid} of {file} is not running"),
         }
@@ -298,9 +299,9 @@ pub(super) fn description(probe: &ProcessProbe) -> String {
 }
 
 /// A process in words: `pid 123 /usr/bin/monit (root)`.
-fn in_words(process: &Process, exe: &Seen<Vec<u8>>) -> String {
+fn in_words(process: &Process, exe: &Seen<Vec<u8>>, view: &View) -> String {
     let program = match exe {
-        Seen::Is(path) => bounded(&String::from_utf8_lossy(path), 120),
+        Seen::Is(path) => view.quoted(path, 120),
         Seen::Gone | Seen::Hidden(_) => "(executable hidden)".to_owned(),
     };
     match process.user() {
@@ -317,7 +318,7 @@ fn contains_side_by_side(arguments: &[Vec<u8>], wanted: &[String]) -> bool {
 }
 
 /// Reads the process id on the first line of a pid file.
-fn read_pid_file(path: &Path) -> Result<FromFile, String> {
+fn read_pid_file(path: &Path, view: &View) -> Result<FromFile, String> {
     let shown = bounded(&path.display().to_string(), 160);
     let opened = fs::File::open(path).and_then(|file| {
         if !file.metadata()?.is_file() {
@@ -338,7 +339,8 @@ fn read_pid_file(path: &Path) -> Result<FromFile, String> {
     match line.parse::<u32>() {
         Ok(pid) if pid > 0 => Ok(FromFile::Pid(pid)),
         Ok(_) | Err(_) => {
-            Err(format!("{shown} holds `{}`, which is no process id, so nothing can be told", bounded(line, 40)))
+            let quoted = view.quoted(line.as_bytes(), 40);
+            Err(format!("{shown} holds `{quoted}`, which is no process id, so nothing can be told"))
         }
     }
 }

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::evidence::{Look, bounded};
 use super::{View, commands, in_words, logic, look};
+use crate::exec::censor::Censor;
 use crate::history::event::Verdict;
 use crate::runbook::model::{
     CommandProbe, DataDirProbe, DataDirState, FileProbe, PortProbe, PortState, Presence, Probe, ProcessProbe,
@@ -90,7 +91,7 @@ pub(super) fn data_dir(path: &Path, server: &str, state: DataDirState) -> Probe 
 }
 
 fn seen(probe: &Probe) -> Look {
-    look(probe, &View::outside_steps())
+    look(probe, &View::outside_steps(Censor::none()))
 }
 
 #[track_caller]
@@ -353,7 +354,7 @@ fn a_stranger_that_writes_below_a_directory_breaks_free_but_the_step_itself_does
     assert!(evidence.contains("table open for writing"), "{evidence}");
     assert_verdict(&data_dir(place.path(), "postgres", DataDirState::InUse), Verdict::Broken);
     let pid = writer.0.id();
-    let from_step = View::new(Arc::new(move |asked| asked == pid));
+    let from_step = View::new(Arc::new(move |asked| asked == pid), Censor::none());
     assert_eq!(look(&free, &from_step).verdict, Verdict::Holds);
     let as_server = data_dir(place.path(), &bench.name, DataDirState::Free);
     assert_eq!(look(&as_server, &from_step).verdict, Verdict::Broken, "a server counts wherever it was started");

@@ -7,7 +7,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::evidence::bounded;
 use super::procfs;
+use crate::exec::censor::Censor;
 use crate::exec::command::User;
 use crate::exec::program::Programs;
 
@@ -27,22 +29,24 @@ pub struct View {
     limits: Arc<Vec<String>>,
     users: Arc<Mutex<HashMap<String, Option<u32>>>>,
     programs: Arc<Programs>,
+    censor: Censor,
 }
 
 impl View {
-    /// The view of this process. `own` says which processes are the running step's.
-    pub fn new(own: Membership) -> Self {
-        Self::with_limits(own, limits_of_this_process())
+    /// The view of this process. `own` says which processes are the running step's, `censor` takes out of what is quoted what must not be
+    /// recorded.
+    pub fn new(own: Membership, censor: Censor) -> Self {
+        Self { censor, ..Self::with_limits(own, limits_of_this_process()) }
     }
 
     /// A view with no step running: no process is the step's own.
-    pub fn outside_steps() -> Self {
-        Self::new(Arc::new(|_| false))
+    pub fn outside_steps(censor: Censor) -> Self {
+        Self::new(Arc::new(|_| false), censor)
     }
 
     /// A view from which these things, in words, stand in the way of telling that a process is absent.
     pub(super) fn with_limits(own: Membership, limits: Vec<String>) -> Self {
-        Self { own, limits: Arc::new(limits), users: Arc::default(), programs: Arc::default() }
+        Self { own, limits: Arc::new(limits), users: Arc::default(), programs: Arc::default(), censor: Censor::none() }
     }
 
     /// Why processes could be hidden from here, in words; empty if none can be.
@@ -58,6 +62,16 @@ impl View {
     /// Finds and opens programs, and remembers those that it knows.
     pub(super) fn programs(&self) -> &Programs {
         &self.programs
+    }
+
+    /// What somebody else wrote, or may have chosen, without what must not be recorded.
+    pub(super) fn cleaned(&self, text: &str) -> String {
+        self.censor.clean(text)
+    }
+
+    /// The same as one printable line of at most `longest` bytes. It is cut last, so that no half of a secret is left.
+    pub(super) fn quoted(&self, text: &[u8], longest: usize) -> String {
+        bounded(&self.censor.clean(&String::from_utf8_lossy(text)), longest)
     }
 
     /// The id of a user given by name or number; `None` if there is no such user. Remembered, since it is asked for at every
@@ -140,7 +154,7 @@ fn may_see_past_hidepid() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{View, hidepid_in, user_name};
+    use super::{Censor, View, hidepid_in, user_name};
 
     #[test]
     fn hidepid_is_read_from_the_mount_that_is_seen() {
@@ -154,7 +168,7 @@ mod tests {
 
     #[test]
     fn users_are_found_by_name_and_number() {
-        let view = View::outside_steps();
+        let view = View::outside_steps(Censor::none());
         assert_eq!(view.user_id("root"), Some(0));
         assert_eq!(view.user_id("4711"), Some(4711));
         assert_eq!(view.user_id("no-such-user-here"), None);

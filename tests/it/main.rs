@@ -31,6 +31,7 @@ mod programs;
 mod quickstart;
 mod random;
 mod redact;
+mod redact_words;
 mod reruns;
 mod runs;
 mod signatures;

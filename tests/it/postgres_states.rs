@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
+use interlock::exec::censor::Censor;
 use interlock::history::event::Verdict;
 use interlock::id::Fact;
 use interlock::probe::{Notice, NoticeKind, View, Watches};
@@ -204,7 +205,7 @@ fn a_database_that_is_held_down_and_is_started_is_told_of() {
     let (tell, notices) = channel();
     let tell = Mutex::new(tell);
     let on_notice = Arc::new(move |notice: &Notice| tell.lock().unwrap().send(notice.clone()).unwrap());
-    let watches = Watches::new(View::outside_steps(), on_notice).unwrap();
+    let watches = Watches::new(View::outside_steps(Censor::none()), on_notice).unwrap();
     let fact: Fact = "database down".parse().unwrap();
     watches.arm(&fact, &state(&database, "down"));
     assert_eq!(watches.look(&fact, Side::Before).verdict, Verdict::Holds);

@@ -26,7 +26,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Fails if one of these is in a file of the home or in one of these texts.
-fn is_nowhere(site: &Site, texts: &[&str], canaries: &[&str]) {
+pub fn is_nowhere(site: &Site, texts: &[&str], canaries: &[&str]) {
     for canary in canaries {
         for text in texts {
             assert!(!text.contains(canary), "{canary} in: {text}");
@@ -51,7 +51,7 @@ fn list(site: &Site) -> (PathBuf, Vec<Value>) {
     (path, text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
-fn audit_verify(site: &Site) -> (i32, String) {
+pub fn audit_verify(site: &Site) -> (i32, String) {
     let ran = site.interlock(&["audit", "verify"]);
     (ran.code, format!("{}{}", ran.stdout, ran.stderr))
 }

@@ -1,6 +1,7 @@
 //! States of the built-in kinds, made the way a runbook makes them, and looked at.
 
 use interlock::diagnostic::Source;
+use interlock::exec::censor::Censor;
 use interlock::history::event::Verdict;
 use interlock::probe::{Look, View, look};
 use interlock::runbook::check::check;
@@ -25,7 +26,7 @@ pub fn state(system: &System, name: &str) -> State {
 
 /// What a look before a step says of one of its states.
 pub fn seen(system: &System, name: &str) -> Look {
-    look(&state(system, name).before, &View::outside_steps())
+    look(&state(system, name).before, &View::outside_steps(Censor::none()))
 }
 
 /// The system must be in this one of its states, and in no other.

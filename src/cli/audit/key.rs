@@ -61,7 +61,7 @@ impl Key {
             audit::checkpoint(home).map_err(|error| internal(error.to_string()))?;
         }
         let mut log = Log::open(home, who).map_err(|error| internal(error.to_string()))?;
-        let replaced = audit::replace_key(home, &mut log, &clip(reason, 4096), old);
+        let replaced = audit::replace_key(home, &mut log, &in_force.censor().clean(&clip(reason, 4096)), old);
         let Replacement { old: before, new } = replaced.map_err(|error| match error {
             KeyError::Old(why) => Failure::Wrong(why),
             KeyError::Anchor(_) | KeyError::Log(_) => internal(error.to_string()),

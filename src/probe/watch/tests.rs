@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::connector::Connector;
 use super::{Notice, NoticeKind, Side, Watches, is_blind};
+use crate::exec::censor::Censor;
 use crate::history::event::Verdict;
 use crate::id::Fact;
 use crate::probe::View;
@@ -39,7 +40,7 @@ impl Lookout {
             Events::OfTheKernel => Connector::open(),
             Events::None => Err("this test goes without".to_owned()),
         };
-        let watches = Watches::with_connector(View::outside_steps(), on_notice, connector).unwrap();
+        let watches = Watches::with_connector(View::outside_steps(Censor::none()), on_notice, connector).unwrap();
         let fact: Fact = "thing fine".parse().unwrap();
         watches.arm(&fact, &State { before: probe.clone(), held: probe });
         Self { watches, notices, fact }
