@@ -171,6 +171,14 @@ impl InForce {
         Ok(self.operator().map_err(|error| error.to_string()))
     }
 
+    /// That there is none, where runs of this home went under one before: then nobody knows what it would have said. In words.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn missing(&self, home: &Home) -> Result<Option<String>, Failure> {
+        if self.is_empty() { self.weakened(home) } else { Ok(None) }
+    }
+
     /// Why these policies are less than what runs of this home went under before; none if they are not. A home that went under a
     /// policy goes under none or an older one no more.
     pub fn weakened(&self, home: &Home) -> Result<Option<String>, Failure> {

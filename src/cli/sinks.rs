@@ -1,4 +1,4 @@
-//! The places that the policy gives every checkpoint to: before a run begins those that it requires, and all at its end.
+//! The places that the policy gives every checkpoint to: before a run begins those that it requires, and all at its end and when one is asked for.
 
 use crate::audit::{self, Draft, Home, Log, Made};
 use crate::cli::failure::{Failure, say};
@@ -30,17 +30,29 @@ pub fn sign(home: &Home, sinks: &Sinks) {
         Ok(made) => made,
         Err(why) => return say(&format!("interlock: warning: no checkpoint of the audit log was made: {why}")),
     };
-    let Ok(who) = Who::of_this_process() else { return };
+    if let Ok(who) = Who::of_this_process() {
+        let _ = hand_on_to_all(home, &who, sinks, &made);
+    }
+}
+
+/// Hands a checkpoint on to every place. A failure is said, and recorded where it can be. Gives those that failed and are required.
+#[must_use]
+pub fn hand_on_to_all<'a>(home: &Home, who: &Who, sinks: &'a Sinks, made: &Made) -> Vec<&'a CheckpointSink> {
+    let mut failed = Vec::new();
     for sink in &sinks.places {
-        let Err(why) = hand_on(&sink.to, &who.host, &made, &sinks.censor) else { continue };
+        let Err(why) = hand_on(&sink.to, &who.host, made, &sinks.censor) else { continue };
         say(&format!("interlock: warning: the checkpoint was not handed on to `{}`: {why}", sink.to));
-        let event = sink_failed(sink, &made, &why);
+        let event = sink_failed(sink, made, &why);
         let recorded =
             Log::open(home, who.clone()).and_then(|mut log| log.append_closing(&[Draft { run: None, event: &event }]));
         if let Err(error) = recorded {
             say(&format!("interlock: warning: that cannot be recorded: {error}"));
         }
+        if sink.duty == Duty::Required {
+            failed.push(sink);
+        }
     }
+    failed
 }
 
 fn sink_failed(sink: &CheckpointSink, made: &Made, why: &str) -> Event {

@@ -164,3 +164,55 @@ fn what_is_no_place_for_checkpoints_is_told_with_its_line() {
         assert!(ran.stderr.contains(words), "`{words}`: {}", ran.stderr);
     }
 }
+
+#[test]
+fn p08_a_checkpoint_that_is_asked_for_is_handed_on_as_well_and_by_anybody() {
+    let site = site("{file: DIR/kept}, {file: DIR/far, required: true}");
+    std::fs::create_dir(site.path().join("kept")).unwrap();
+    std::fs::create_dir(site.path().join("far")).unwrap();
+    assert_eq!(site.interlock(&["run", "change.yaml"]).code, 0);
+    for folder in ["kept", "far"] {
+        std::fs::remove_dir_all(site.path().join(folder)).unwrap();
+        std::fs::create_dir(site.path().join(folder)).unwrap();
+    }
+    // Whoever has it made need not be an operator.
+    let policy = site.scratch.read("policy.yaml");
+    let with = |line: &str| site.scratch.write("policy.yaml", &format!("{policy}{line}"));
+    with("operators: [bea@example.org]\n");
+    assert_eq!(site.interlock(&["run", "change.yaml"]).code, 4);
+    let ran = site.interlock(&["audit", "checkpoint"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+    for folder in ["kept", "far"] {
+        let files: Vec<_> = std::fs::read_dir(site.path().join(folder)).unwrap().collect();
+        assert_eq!(files.len(), 1, "{folder}");
+        let kept = files.into_iter().next().unwrap().unwrap().path();
+        assert_eq!(std::fs::read_to_string(&kept).unwrap(), ran.stdout);
+        let kept = kept.display().to_string();
+        assert_eq!(site.interlock(&["audit", "verify", "--checkpoint", &kept]).code, 0);
+    }
+    // A place that is wanted is a warning, one that is required is exit 1, and both are entries; the checkpoint is there all the same.
+    std::fs::remove_dir_all(site.path().join("kept")).unwrap();
+    let ran = site.interlock(&["audit", "checkpoint"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("warning: the checkpoint was not handed on to `file "), "{}", ran.stderr);
+    let failed = site.scratch.last("checkpoint_sink_failed");
+    assert_eq!(
+        (failed["entries"].as_u64().unwrap() as usize, &failed["required"]),
+        (site.scratch.entries().len() - 1, &json!(null))
+    );
+    std::fs::remove_dir_all(site.path().join("far")).unwrap();
+    let ran = site.interlock(&["audit", "checkpoint", "--format", "json"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("the policy requires that checkpoints are handed on to `file "), "{}", ran.stderr);
+    assert!(ran.stdout.starts_with("{\"checkpoint\":"), "{}", ran.stdout);
+    assert_eq!(site.scratch.last("checkpoint_sink_failed")["required"], json!(true));
+    // Without a policy there is no place; that there was one is said.
+    let ran = site.scratch.interlock(&["audit", "checkpoint"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("was handed on to no place: no policy is in force"), "{}", ran.stderr);
+    // One that cannot be read could have named one.
+    with("surprise: true\n");
+    let ran = site.interlock(&["audit", "checkpoint"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (2, ""), "{}", ran.stderr);
+    assert_eq!(site.interlock(&["audit", "verify"]).code, 0);
+}

@@ -233,7 +233,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
+        #![proptest_config(ProptestConfig::default())]
 
         /// What the names of the events tell is what the fold tells, for whatever can have happened, at each moment of it.
         #[test]
