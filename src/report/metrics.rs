@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use chrono::DateTime;
 
 use crate::diagnostic::escape::escape_line;
+use crate::history::deviation::DeviationKind;
 use crate::history::entry::Entry;
 use crate::history::event::{Cause, Event};
 use crate::history::state::{Phase, State, Verdict};
@@ -25,9 +26,26 @@ pub struct Tally {
     deviations: BTreeMap<&'static str, u64>,
     glass: u64,
     refused: BTreeMap<&'static str, u64>,
+    undelivered: BTreeMap<&'static str, u64>,
     /// Runs that are not over, or are to be reviewed.
     open: BTreeMap<RunId, Open>,
 }
+
+/// The deviations that are counted. Taking a run over leaves nothing out.
+const DEVIATIONS: [DeviationKind; 8] = [
+    DeviationKind::Skip,
+    DeviationKind::Waive,
+    DeviationKind::AcceptFailed,
+    DeviationKind::AcceptInDoubt,
+    DeviationKind::OutsideWindow,
+    DeviationKind::Abandon,
+    DeviationKind::StaleLock,
+    DeviationKind::BreakGlass,
+];
+/// What can be refused.
+const REFUSED: [&str; 4] = ["run", "take_up", "deviation", "lock_removal"];
+/// What may not reach others.
+const UNDELIVERED: [&str; 3] = ["notify", "checkpoint", "glass"];
 
 /// A run that is not over, or is to be reviewed.
 #[derive(Debug, Default)]
@@ -75,6 +93,9 @@ impl Tally {
         }
         if let Some(what) = refused(&entry.event) {
             *self.refused.entry(what).or_default() += 1;
+        }
+        if let Some(what) = undelivered(&entry.event) {
+            *self.undelivered.entry(what).or_default() += 1;
         }
         let Some(run) = &entry.run else { return Ok(()) };
         let open = self.open.entry(run.clone()).or_insert_with(|| Open { began: time, ..Open::default() });
@@ -193,15 +214,17 @@ impl Tally {
             page.sample(&[("runbook", runbook)], count);
         }
         page.family("interlock_deviations_total", "counter", "Deviations from procedures that were made, by kind.");
-        for (kind, count) in &self.deviations {
-            page.sample(&[("kind", kind)], count);
-        }
+        page.counted("kind", &DEVIATIONS.map(DeviationKind::as_str), &self.deviations);
         page.family("interlock_glass_broken_total", "counter", "How often the glass was broken in an emergency.");
         page.sample(&[], self.glass);
         page.family("interlock_refused_attempts_total", "counter", "What somebody wanted and was refused.");
-        for (what, count) in &self.refused {
-            page.sample(&[("what", what)], count);
-        }
+        page.counted("what", &REFUSED, &self.refused);
+        page.family(
+            "interlock_undelivered_total",
+            "counter",
+            "What others were to be told or given by a policy, and were not.",
+        );
+        page.counted("what", &UNDELIVERED, &self.undelivered);
     }
 
     fn open_runs(&self, page: &mut Page, seen: &Seen) {
@@ -256,6 +279,16 @@ fn verdict(state: &State) -> Option<&'static str> {
     }
 }
 
+/// What others were not told or given, if they were to be.
+fn undelivered(event: &Event) -> Option<&'static str> {
+    match event {
+        Event::NotifyFailed { .. } => Some("notify"),
+        Event::CheckpointSinkFailed { .. } => Some("checkpoint"),
+        Event::GlassTold { trouble: Some(_), .. } => Some("glass"),
+        _ => None,
+    }
+}
+
 /// What was refused, if something was.
 fn refused(event: &Event) -> Option<&'static str> {
     match event {
@@ -289,6 +322,13 @@ impl Page {
     fn family(&mut self, name: &'static str, kind: &str, help: &str) {
         self.1 = name;
         writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("writing to a String cannot fail");
+    }
+
+    /// A sample for each of these, also of what never was: the first time would be no increase otherwise.
+    fn counted(&mut self, label: &str, of: &[&'static str], counts: &BTreeMap<&'static str, u64>) {
+        for name in of {
+            self.sample(&[(label, name)], counts.get(name).copied().unwrap_or_default());
+        }
     }
 
     fn sample(&mut self, labels: &[(&str, &str)], value: impl std::fmt::Display) {

@@ -4,6 +4,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::approvals::Site;
+use crate::monitoring::{is_taken, value};
 use crate::support::{Ran, finish};
 
 const STEPS: &str = "steps:\n  - {id: up, script: echo up >> DIR/book}\n  - {id: fail, script: test -e DIR/let}\n  - {id: last, script: echo \
@@ -186,4 +187,49 @@ fn the_glass_is_not_broken_to_go_back_and_a_word_for_nothing_is_told() {
     site.scratch.write("let", "");
     assert_eq!(site.interlock(&["undo", &id]).code, 0);
     site.verifies();
+}
+
+#[test]
+fn a_broken_glass_is_counted_and_on_the_metrics_until_it_is_reviewed() {
+    let site = site("");
+    let metrics = || {
+        let ran = site.interlock(&["audit", "metrics"]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
+        is_taken(&ran.stdout);
+        ran.stdout
+    };
+    let counted = |text: &str, broken: f64, not_told: f64| {
+        assert_eq!(value(text, "interlock_glass_broken_total"), broken, "{text}");
+        assert_eq!(value(text, "interlock_deviations_total{kind=\"break_glass\"}"), broken, "{text}");
+        assert_eq!(value(text, "interlock_undelivered_total{what=\"glass\"}"), not_told, "{text}");
+    };
+    let before = metrics();
+    counted(&before, 0.0, 0.0);
+    assert!(!before.contains("interlock_run_to_review{"), "{before}");
+    // The run halts, and is to be reviewed while it is open already.
+    std::fs::remove_file(site.path().join("let")).unwrap();
+    assert_eq!(run(&site, &WORD).code, 7);
+    let id = site.scratch.the_open_run();
+    let to_review = format!("interlock_run_to_review{{run=\"{id}\",runbook=\"change\"}}");
+    let text = metrics();
+    counted(&text, 1.0, 0.0);
+    assert_eq!((value(&text, &to_review), value(&text, "interlock_open_runs{state=\"halted\"}")), (1.0, 1.0));
+    // It goes on with the glass broken once more, which nobody can be told.
+    site.scratch.write("let", "");
+    site.scratch.write("unreachable", "");
+    let again =
+        ["resume", &id, "--decide", "fail=retry", "--break-glass", "still nobody", "--self-approve", "break_glass"];
+    assert_eq!(site.interlock(&again).code, 13);
+    let text = metrics();
+    counted(&text, 2.0, 1.0);
+    assert_eq!((value(&text, &to_review), value(&text, "interlock_open_runs{state=\"halted\"}")), (1.0, 0.0));
+    assert_eq!(value(&text, "interlock_runs_total{runbook=\"change\",verdict=\"completed_with_deviations\"}"), 1.0);
+    assert_eq!(site.interlock(&["review", &id, "-o", "review.yaml"]).code, 0);
+    site.approve("review.yaml", "bea");
+    assert_eq!(value(&metrics(), &to_review), 1.0, "what is signed is not handed back yet");
+    assert_eq!(site.interlock(&["review", &id, "--signed", "review.yaml"]).code, 0);
+    // What was, stays counted.
+    let text = metrics();
+    counted(&text, 2.0, 1.0);
+    assert!(!text.contains("interlock_run_to_review{"), "{text}");
 }

@@ -16,7 +16,7 @@ fn metrics(scratch: &Scratch, arguments: &[&str]) -> Ran {
 
 /// That Prometheus' own tool takes it, and finds nothing to criticise.
 #[track_caller]
-fn is_taken(text: &str) {
+pub fn is_taken(text: &str) {
     let mut tool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
@@ -31,7 +31,7 @@ fn is_taken(text: &str) {
 
 /// The value of a sample.
 #[track_caller]
-fn value(text: &str, sample: &str) -> f64 {
+pub fn value(text: &str, sample: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {sample} in\n{text}")).parse().unwrap()
 }
@@ -51,6 +51,16 @@ fn the_metrics_of_a_log_are_what_happened_and_prometheus_takes_them() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     is_taken(&ran.stdout);
     assert_eq!(value(&ran.stdout, "interlock_audit_log_entries"), 0.0);
+    // What is told by its increase is there from the beginning: its first time is one, too.
+    for sample in [
+        "interlock_deviations_total{kind=\"skip\"}",
+        "interlock_deviations_total{kind=\"break_glass\"}",
+        "interlock_refused_attempts_total{what=\"run\"}",
+        "interlock_undelivered_total{what=\"notify\"}",
+        "interlock_glass_broken_total",
+    ] {
+        assert_eq!(value(&ran.stdout, sample), 0.0, "{sample}");
+    }
     assert!(!scratch.home().exists());
 
     for _ in 0..2 {
@@ -91,7 +101,7 @@ fn the_metrics_of_a_log_are_what_happened_and_prometheus_takes_them() {
     let accepted = ["override", &halted, "--accept", "fails", "--reason", "it is right", "-o", "request.yaml"];
     assert_eq!(scratch.interlock(&accepted).code, 0);
     let text = metrics(&scratch, &[]).stdout;
-    assert!(!text.contains("interlock_deviations_total{"), "{text}");
+    assert_eq!(value(&text, "interlock_deviations_total{kind=\"accept_failed\"}"), 0.0);
     assert_eq!(
         scratch.interlock(&["resume", &halted, "--override", "request.yaml", "--self-approve", "fails"]).code,
         13
