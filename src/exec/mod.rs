@@ -24,6 +24,7 @@ pub mod program;
 mod recorder;
 pub mod redact;
 pub mod replay;
+mod sieve;
 pub mod signals;
 mod spawn;
 mod supervisor;
