@@ -76,7 +76,7 @@ fn no_secrets_change_nothing() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { cases: 3 * ProptestConfig::default().cases / 2, ..ProptestConfig::default() })]
 
     /// However a text of secrets, parts of secrets and other bytes is cut, the same comes out, and no secret is in it.
     #[test]

@@ -113,7 +113,7 @@ fn without_rules_nothing_is_held_or_changed() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::default())]
 
     /// However it is cut, the same comes out, and it is what looking at each whole line gives.
     #[test]

@@ -33,7 +33,7 @@ fn a_full_disk_is_trouble_once_and_digest_and_length_go_on() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::default())]
 
     #[test]
     fn any_bytes_come_back(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{Dice, Ran, Scratch};
+use crate::support::{Dice, Ran, Scratch, budget};
 
 /// How long sequences are tried.
 const BUDGET: Duration = Duration::from_secs(10);
@@ -485,7 +485,7 @@ fn p04_no_sequence_of_command_lines_reaches_a_step_without_proof_of_or_a_valid_o
     let begun = Instant::now();
     let mut all = Summary::default();
     let mut cases = 0;
-    while cases < AT_LEAST || begun.elapsed() < BUDGET {
+    while cases < AT_LEAST || begun.elapsed() < budget(BUDGET) {
         let one = Case::new(first + cases).go();
         all.commands += one.commands;
         all.completed += one.completed;

@@ -20,6 +20,7 @@ mod locks;
 mod log_keys;
 mod monit_states;
 mod monitoring;
+mod mutations;
 mod overrides;
 mod planned;
 mod planned_signed;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::support::{Dice, Scratch, alive, until};
+use crate::support::{Dice, Scratch, alive, budget, until};
 
 /// How long cases are tried.
 const BUDGET: Duration = Duration::from_secs(15);
@@ -340,7 +340,7 @@ fn p07_random_runbooks_that_are_killed_at_random_come_to_an_end_with_nothing_pas
     let first = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
     let mut whole = Summary::default();
     let mut cases = 0;
-    while cases < AT_LEAST || begun.elapsed() < BUDGET {
+    while cases < AT_LEAST || begun.elapsed() < budget(BUDGET) {
         let came = Case::new(first + cases).go();
         whole.completed += came.completed;
         whole.undone += came.undone;

@@ -194,6 +194,22 @@ pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// How long cases are tried: as long as is asked for by `INTERLOCK_TEST_SECONDS`, else as in an ordinary run of the tests.
+pub fn budget(ordinary: Duration) -> Duration {
+    let asked = std::env::var("INTERLOCK_TEST_SECONDS").ok();
+    asked.map_or(ordinary, |text| Duration::from_secs(text.parse().expect("INTERLOCK_TEST_SECONDS is a number")))
+}
+
+/// The seed from which the cases of a test follow; `INTERLOCK_TEST_SEED` gives one of before.
+pub fn first_seed() -> u64 {
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let asked = std::env::var("INTERLOCK_TEST_SEED").ok();
+    asked.map_or_else(
+        || u64::try_from(now().as_nanos()).unwrap(),
+        |text| text.parse().expect("INTERLOCK_TEST_SEED is a number"),
+    )
+}
+
 /// A sequence of numbers that looks random and follows from its seed (splitmix64, public domain, Sebastiano Vigna).
 pub struct Dice(pub u64);
 

@@ -158,7 +158,7 @@ fn texts(runs: &[WholeRun]) -> Vec<(RunId, Vec<String>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 10, ..ProptestConfig::default() })]
 
     #[test]
     fn the_runs_from_the_end_are_the_runs_from_the_beginning(

@@ -159,7 +159,7 @@ proptest! {
     // The same damage at every run, so that a rare difference between two parsers is not met on some unlucky day only;
     // other damage is tried by changing the seed.
     #![proptest_config(proptest::prelude::ProptestConfig {
-        cases: 1000,
+        cases: 4 * proptest::prelude::ProptestConfig::default().cases,
         rng_seed: proptest::test_runner::RngSeed::Fixed(1),
         failure_persistence: None,
         ..Default::default()

@@ -160,7 +160,10 @@ fn shapes() -> impl Strategy<Value = Vec<Shape>> {
 
 proptest! {
     // A rare constellation, such as a fact that three undos speak of, is to be met in every run.
-    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(4000))]
+    #![proptest_config(proptest::prelude::ProptestConfig {
+        cases: 16 * proptest::prelude::ProptestConfig::default().cases,
+        ..Default::default()
+    })]
 
     #[test]
     fn the_proof_of_the_way_back_agrees_with_its_rules(requires in facts(1), shapes in shapes()) {
