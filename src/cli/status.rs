@@ -11,6 +11,7 @@ use crate::cli::approvals::command;
 use crate::cli::failure::{Failure, put, say};
 pub(super) use crate::cli::unsettled::{OpenRun, Reviewable};
 use crate::cli::unsettled::{Unsettled, unsettled, unsettled_with};
+use crate::cli::gate::full_command;
 use crate::cli::{Format, Global, bound, place};
 use crate::diagnostic::escape::escape_line;
 use crate::driver::locks::Alive;
@@ -218,12 +219,15 @@ impl Status {
         if runs.is_empty() && to_review.is_empty() && global.format == Format::Human {
             put("no open runs\n")?;
         }
+        // What can be typed next is meant for the same home, under the same policies.
+        let given = full_command(global, &[]);
+        let options = given.strip_prefix("interlock").unwrap_or_default();
         for open in &runs {
             let standing = Standing::of(&home, &open.run, open.state.phase);
             let procedure = open.procedure(&home).ok();
             put(&match global.format {
-                Format::Json => format!("{}\n", open.in_json(standing, procedure.as_ref())),
-                Format::Human => open.in_words(standing, procedure.as_ref()),
+                Format::Json => format!("{}\n", open.in_json(standing, procedure.as_ref(), options)),
+                Format::Human => open.in_words(standing, procedure.as_ref(), options),
             })?;
         }
         Ok(ExitCode::SUCCESS)
@@ -232,15 +236,16 @@ impl Status {
 
 impl OpenRun {
     /// For programs. What is not known, because the plan is not there any more as it was, is null.
-    fn in_json(&self, standing: Standing, procedure: Option<&Procedure>) -> serde_json::Value {
+    fn in_json(&self, standing: Standing, procedure: Option<&Procedure>, options: &str) -> serde_json::Value {
         let next = procedure.map(|procedure| what_next(procedure, &self.state, &self.run));
         let left = procedure.map(|procedure| self.left(procedure));
-        let abandon = format!("interlock abandon {} --reason …", self.run);
+        let abandon = format!("interlock abandon {} --reason …{options}", self.run);
         let commands = match (standing, &next) {
             (Standing::Running, _) => serde_json::Value::Null,
             (Standing::Halted | Standing::Died, None) => serde_json::json!({"abandon": abandon}),
             (Standing::Halted | Standing::Died, Some(next)) => {
-                serde_json::json!({"resume": next.resume, "undo": next.undo, "abandon": abandon})
+                let (resume, undo) = (format!("{}{options}", next.resume), format!("{}{options}", next.undo));
+                serde_json::json!({"resume": resume, "undo": undo, "abandon": abandon})
             }
         };
         serde_json::json!({
@@ -254,7 +259,7 @@ impl OpenRun {
         })
     }
 
-    fn in_words(&self, standing: Standing, procedure: Option<&Procedure>) -> String {
+    fn in_words(&self, standing: Standing, procedure: Option<&Procedure>, options: &str) -> String {
         let state = standing.as_str();
         let left: Vec<String> =
             procedure.map(|procedure| self.left(procedure).iter().map(Fact::to_string).collect()).unwrap_or_default();
@@ -293,7 +298,9 @@ impl OpenRun {
                 Some(next) => (next.resume, next.undo),
                 None => (format!("interlock resume {run}"), format!("interlock undo {run}")),
             };
-            text.push_str(&format!("    next: {resume} | {undo} | interlock abandon {run} --reason …\n"));
+            text.push_str(&format!(
+                "    next: {resume}{options} | {undo}{options} | interlock abandon {run} --reason …{options}\n"
+            ));
         }
         text
     }

@@ -77,7 +77,7 @@ impl Site {
         let last = ran.stderr.trim_end().lines().last().unwrap_or_default();
         assert!(last.contains(&format!("go on with: {command}, ")), "{}", ran.stderr);
         let status = self.scratch.interlock(&["status"]).stdout;
-        assert!(status.contains(&format!("next: {command} | ")), "{status}");
+        assert!(status.contains(&format!("next: {command} --home {} | ", self.scratch.home().display())), "{status}");
         let answers = self.answers();
         let words = command.split(' ').skip(1).chain(answers.iter().map(String::as_str));
         self.scratch.interlock(&words.collect::<Vec<_>>())

@@ -175,6 +175,8 @@ fn the_status_of_an_open_run_has_what_monitoring_wants_to_know() {
     let open = scratch.open_runs();
     let status = &open[0];
     let run = status["run"].as_str().unwrap();
+    // As it can be typed here, where the home is another than the user's.
+    let home = format!(" --home {}", scratch.home().display());
     let expected = serde_json::json!({
         "run": run, "state": "halted", "runbook": "leaves", "began": status["began"], "last": status["last"],
         "operator": status["operator"], "host": scratch.last_entry("run_opened")["who"]["host"],
@@ -182,8 +184,8 @@ fn the_status_of_an_open_run_has_what_monitoring_wants_to_know() {
         "steps": 2, "doubt": null, "going_back": false, "deviations": 0, "left": ["flag there"], "broken": [],
         "rerun": [], "locks": [scratch.path().display().to_string()],
         "next": {
-            "resume": format!("interlock resume {run}"), "undo": format!("interlock undo {run}"),
-            "abandon": format!("interlock abandon {run} --reason …"),
+            "resume": format!("interlock resume {run}{home}"), "undo": format!("interlock undo {run}{home}"),
+            "abandon": format!("interlock abandon {run} --reason …{home}"),
         },
     });
     assert_eq!(*status, expected);

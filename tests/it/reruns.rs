@@ -95,8 +95,9 @@ fn status_says_what_broke_and_which_step_can_be_run_again() {
         "    did not hold when last seen: site closed\n".to_owned(),
         "    had ensured that, and can be run again: `close`\n".to_owned(),
         format!(
-            "    next: interlock resume {0} --rerun close --decide change=retry | interlock undo {0} --rerun close | ",
-            case.run
+            "    next: interlock resume {0} --rerun close --decide change=retry --home {1} | interlock undo {0} --rerun close --home {1} | ",
+            case.run,
+            case.scratch.home().display()
         ),
     ] {
         assert!(words.contains(&line), "{words}");
