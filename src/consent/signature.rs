@@ -166,7 +166,7 @@ pub enum Rejected {
         key: Fingerprint,
     },
     /// `ssh-keygen` refuses what our own reading would take.
-    #[error("signed by {person}, as it says, but ssh-keygen refuses it: {said}")]
+    #[error("signed by {person}, as it says, but ssh-keygen refuses it: {said}{}", hint(said))]
     Refused {
         /// Whose key it is.
         person: Person,
@@ -273,6 +273,22 @@ pub fn verify(
         namespace,
         over: Digest::of(bytes),
     })
+}
+
+/// What to do, where `ssh-keygen` does not know what stands in the signers file. Its words are those of OpenSSH 8.4 to 9.0.
+fn hint(said: &str) -> &'static str {
+    let words = ["unknown key option", "invalid \"valid-after\" time", "invalid \"valid-before\" time"];
+    match words.iter().any(|words| said.contains(words)) {
+        true => {
+            "; this OpenSSH is too old for the times (valid-after, valid-before) that stand there: install OpenSSH 9.1 or later, or take \
+             them out of this person's lines"
+        }
+        // It looks at a certificate as of now, whatever time it is asked about.
+        false if said.contains("Certificate invalid: expired") => {
+            "; the certificate was valid at the time that counts, and an OpenSSH before 8.7 looks at no time but now: check it with a later one"
+        }
+        false => "",
+    }
 }
 
 fn one_line(said: &str) -> String {
@@ -453,5 +469,24 @@ impl<'a> Question<'a> {
             arguments.extend(["-r", revoked]);
         }
         self.keygen.ask(&self.scratch, &arguments, self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hint;
+
+    #[test]
+    fn what_an_older_openssh_does_not_know_is_told_with_what_to_do() {
+        // As 8.4 and 8.7 say it.
+        for said in [
+            "signers:1: bad options: unknown key option; Could not verify signature.",
+            "signers:1: bad options: invalid \"valid-before\" time; Could not verify signature.",
+        ] {
+            assert!(hint(said).contains("install OpenSSH 9.1 or later"), "{said}");
+        }
+        let said = "signers:1: certificate not authorized: Certificate invalid: expired; Could not verify signature.";
+        assert!(hint(said).contains("before 8.7"));
+        assert_eq!(hint("Could not verify signature."), "");
     }
 }

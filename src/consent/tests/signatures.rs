@@ -336,10 +336,11 @@ fn a_krl_reaches_certificates_by_their_number_and_a_broken_one_refuses_all() {
     assert!(case.why().ends_with("which is revoked"), "{}", case.why());
     let whole = krl("8");
     case.revoked = Some(whole[..whole.len() - 1].to_vec());
-    assert_eq!(
-        case.why(),
-        "it could not be checked: the file of revoked keys is not right: Invalid KRL file revoked: incomplete message"
-    );
+    // Which file it was, OpenSSH 8.4 does not say.
+    let why = case.why();
+    let (before, after) = why.split_once("Invalid KRL file").unwrap();
+    assert_eq!(before, "it could not be checked: the file of revoked keys is not right: ");
+    assert!(after.ends_with(": incomplete message"), "{why}");
     assert!(!keys.stock(&case, AMY));
 }
 
