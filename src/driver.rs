@@ -33,6 +33,7 @@ use crate::driver::asking::Standing;
 use crate::driver::display::Display;
 use crate::driver::facts::{Facts, announced};
 use crate::driver::guard::Guard;
+use crate::driver::locks::Unmarked;
 use crate::driver::looker::{Job, Looked, Looker};
 use crate::driver::notify::{Notifier, Told};
 use crate::driver::programs::{Found, Wanted};
@@ -172,6 +173,8 @@ struct Driver {
     facts: Arc<Facts>,
     looker: Looker,
     notifier: Notifier,
+    /// The claims of its locks, until the first entries of the run are on disk.
+    unmarked: Unmarked,
     /// What is done when everything was told that has to be before another step begins.
     held_back: Option<Effect>,
     containment: Containment,
@@ -198,8 +201,8 @@ struct Driver {
     finished: bool,
 }
 
-/// Carries out a run to its end. `plan_is_kept` is asked right before the first entry, and says when the plan's file is durable;
-/// `signals` is given where to put the signals that come.
+/// Carries out a run to its end. `unmarked` are the claims of its locks, which are to say that the run has begun; `plan_is_kept` is asked
+/// right before the first entry, and says when the plan's file is durable; `signals` is given where to put the signals that come.
 ///
 /// # Errors
 /// If the log fails, or facts cannot be watched at all. Everything else is an outcome.
@@ -208,6 +211,7 @@ pub fn carry_out(
     log: Log,
     display: Display,
     secrets: launch::Secrets,
+    unmarked: Unmarked,
     plan_is_kept: impl FnOnce() -> Result<(), String>,
     signals: impl FnOnce(SignalSink),
 ) -> Result<Outcome, DriverError> {
@@ -265,6 +269,7 @@ pub fn carry_out(
         facts,
         looker,
         notifier,
+        unmarked,
         held_back: None,
         containment,
         preparing: None,

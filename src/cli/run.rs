@@ -372,7 +372,8 @@ pub(super) fn carry(
     };
     let display = Display::new(format, Arc::clone(&run.procedure));
     let home = run.home.clone();
-    let outcome = carry_out(run, log, display, secrets, plan_is_kept, listen);
+    let mut locks = locks;
+    let outcome = carry_out(run, log, display, secrets, locks.unmarked(), plan_is_kept, listen);
     if outcome.is_ok() {
         sign(&home, sinks);
     }

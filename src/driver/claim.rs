@@ -32,10 +32,46 @@ pub struct Claim {
     /// was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
+    /// Whether the run had begun when this was written. Not yet, in claims of before this was written.
+    #[serde(default)]
+    pub begun: Begun,
     /// The runbook's name.
     pub runbook: String,
     /// Who started it.
     pub user: String,
+}
+
+/// Whether the run of a claim is in its log. One digit in the file, so that it can be changed in place by one byte, and whatever a
+/// power cut leaves is a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub enum Begun {
+    /// Its lock is claimed, and its opening was not recorded yet.
+    #[default]
+    NotYet,
+    /// Its opening is recorded: a log that knows nothing of it was set back.
+    Recorded,
+}
+
+impl From<Begun> for u8 {
+    fn from(begun: Begun) -> Self {
+        match begun {
+            Begun::NotYet => 0,
+            Begun::Recorded => 1,
+        }
+    }
+}
+
+impl TryFrom<u8> for Begun {
+    type Error = String;
+
+    fn try_from(digit: u8) -> Result<Self, String> {
+        match digit {
+            0 => Ok(Self::NotYet),
+            1 => Ok(Self::Recorded),
+            other => Err(format!("{other} is neither 0 nor 1")),
+        }
+    }
 }
 
 /// What stands in the file of a lock.
@@ -144,9 +180,12 @@ impl Claim {
     fn standing(&self, phase: Phase, log: Option<String>) -> RunOfClaim {
         let place = self.home.display();
         match phase {
-            Phase::New if self.log.is_some() && self.log == log => {
-                RunOfClaim::Over(format!("by the audit log in {place} it never began"))
-            }
+            Phase::New if self.log.is_some() && self.log == log => match self.begun {
+                Begun::NotYet => RunOfClaim::Over(format!("by the audit log in {place} it never began")),
+                Begun::Recorded => RunOfClaim::Gone(format!(
+                    "the run was begun, and the audit log in {place} knows nothing of it, so it was set back to before the run"
+                )),
+            },
             Phase::New if self.log.is_some() => RunOfClaim::Gone(format!(
                 "the audit log in {place} was made anew, and the one that its run is in is not there any more"
             )),

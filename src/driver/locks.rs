@@ -8,12 +8,12 @@
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::audit::{self, Home, ReadError};
 use crate::diagnostic::escape::escape_line;
-use crate::driver::claim::{self, Claim, LONGEST, RunOfClaim, Written, how_to_unlock};
+use crate::driver::claim::{self, Begun, Claim, LONGEST, RunOfClaim, Written, how_to_unlock};
 use crate::id::{Digest, RunId};
 
 /// Where the locks of the machine are.
@@ -60,7 +60,25 @@ pub enum LockError {
 
 /// The locks of a run, held for as long as this lives, and claimed beyond that until they are released.
 #[derive(Debug)]
-pub struct Locks(Vec<File>);
+pub struct Locks {
+    files: Vec<File>,
+    unmarked: Unmarked,
+}
+
+/// Claims that do not say yet that their run has begun. They hold their locks too.
+#[derive(Debug, Default)]
+#[must_use]
+pub struct Unmarked(Vec<(File, Claim)>);
+
+impl Unmarked {
+    /// Says in each that its run has begun, once that is recorded. Where it cannot be said, the claim stands as it did: it is believed
+    /// then that the run never began, should its log be set back to before it.
+    pub fn mark(self) {
+        for (mut file, claim) in self.0 {
+            let _ = write_claim(&mut file, &Claim { begun: Begun::Recorded, ..claim }, Held::Before);
+        }
+    }
+}
 
 impl Locks {
     /// Takes all of them, in the order given (sorted, so that two runs cannot wait for each other), or none.
@@ -69,7 +87,7 @@ impl Locks {
     /// Another run holds one, the machine failed, or the log cannot be read.
     pub fn take(names: &[String], holder: &Holder) -> Result<Self, LockError> {
         if names.is_empty() {
-            return Ok(Self(Vec::new()));
+            return Ok(Self { files: Vec::new(), unmarked: Unmarked::default() });
         }
         let log = audit::id(&holder.home)?;
         let claim = |lock: &String| Claim {
@@ -77,36 +95,49 @@ impl Locks {
             run: holder.run.clone(),
             home: holder.home.path().to_owned(),
             log: Some(log.clone()),
+            begun: Begun::NotYet,
             runbook: holder.runbook.clone(),
             user: holder.user.clone(),
         };
-        let mut taken = Vec::with_capacity(names.len());
+        let mut taken = Self { files: Vec::with_capacity(names.len()), unmarked: Unmarked::default() };
         let mut newly = Vec::new();
         for name in names {
-            match take_one(&claim(name)) {
-                Ok((file, Held::Before)) => taken.push(file),
-                Ok((file, Held::Newly)) => {
-                    newly.push(taken.len());
-                    taken.push(file);
-                }
+            match take_one(&claim(name)).and_then(|one| taken.add(one, name)) {
+                Ok(Held::Before) => {}
+                Ok(Held::Newly) => newly.push(taken.files.len() - 1),
                 Err(error) => {
                     // What this run did not hold before, it does not hold now; what a halted run holds, it keeps.
                     let mut at = 0;
-                    taken.retain(|_| {
+                    taken.files.retain(|_| {
                         at += 1;
                         newly.contains(&(at - 1))
                     });
-                    Self(taken).release();
+                    taken.release();
                     return Err(error);
                 }
             }
         }
-        Ok(Self(taken))
+        Ok(taken)
+    }
+
+    fn add(&mut self, one: Taken, name: &str) -> Result<Held, LockError> {
+        let Taken { file, held, claim } = one;
+        if claim.begun == Begun::NotYet {
+            let again = file.try_clone().map_err(|error| failed(name, error))?;
+            self.unmarked.0.push((again, claim));
+        }
+        self.files.push(file);
+        Ok(held)
+    }
+
+    /// The claims that do not say yet that their run has begun.
+    pub fn unmarked(&mut self) -> Unmarked {
+        std::mem::take(&mut self.unmarked)
     }
 
     /// Gives them up: the run is over. A claim that cannot be removed is void all the same, since its run is over in its log.
     pub fn release(self) {
-        for file in self.0 {
+        for file in self.files {
             let _ = file.set_len(0).and_then(|()| file.sync_all());
         }
     }
@@ -191,16 +222,31 @@ enum Held {
     Newly,
 }
 
-fn take_one(claim: &Claim) -> Result<(File, Held), LockError> {
-    let name = claim.lock.as_str();
-    let path = Path::new(FOLDER).join(Digest::of(name.as_bytes()).as_str());
-    let failed = |error: std::io::Error| LockError::Machine {
+/// A lock that was taken, with the claim that stands in it now.
+struct Taken {
+    file: File,
+    held: Held,
+    claim: Claim,
+}
+
+fn file_of(name: &str) -> PathBuf {
+    Path::new(FOLDER).join(Digest::of(name.as_bytes()).as_str())
+}
+
+fn failed(name: &str, error: std::io::Error) -> LockError {
+    LockError::Machine {
         lock: name.to_owned(),
-        path: path.display().to_string(),
+        path: file_of(name).display().to_string(),
         error,
         hint: "the folder must exist, on a local disk, with mode 1777 (root makes it by its first run with a lock), and the file must be \
                yours: what another user has locked once is theirs or root's to lock",
-    };
+    }
+}
+
+fn take_one(wanted: &Claim) -> Result<Taken, LockError> {
+    let name = wanted.lock.as_str();
+    let path = file_of(name);
+    let failed = |error: std::io::Error| failed(name, error);
     make_folder().map_err(failed)?;
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o644);
@@ -219,6 +265,7 @@ fn take_one(claim: &Claim) -> Result<(File, Held), LockError> {
         owner.map_err(|error| failed(error.into()))?;
         file.set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(failed)?;
     }
+    let mut claim = wanted.clone();
     let held = match claim::read(&mut file).map_err(failed)? {
         Written::Nothing => Held::Newly,
         // The run of another log is another run, whatever its id.
@@ -227,11 +274,12 @@ fn take_one(claim: &Claim) -> Result<(File, Held), LockError> {
         {
             // What stands there stays, unless the home was moved.
             if before.home == claim.home {
-                return Ok((file, Held::Before));
+                return Ok(Taken { file, held: Held::Before, claim: before });
             }
-            if let Some(why) = why_not_moved(&before, claim) {
+            if let Some(why) = why_not_moved(&before, &claim) {
                 return Err(LockError::Held(format!("the lock `{name}` is held by {why}")));
             }
+            claim.begun = before.begun;
             Held::Before
         }
         Written::Claim(other) => match why_held(&other) {
@@ -248,8 +296,8 @@ fn take_one(claim: &Claim) -> Result<(File, Held), LockError> {
             )));
         }
     };
-    write_claim(&mut file, claim, held).map_err(failed)?;
-    Ok((file, held))
+    write_claim(&mut file, &claim, held).map_err(failed)?;
+    Ok(Taken { file, held, claim })
 }
 
 /// Why a claim of another run stands, with what to do; none if that run is over.
@@ -259,8 +307,8 @@ fn why_held(claim: &Claim) -> Option<String> {
         RunOfClaim::Over(_) => None,
         RunOfClaim::Open => Some(format!("{run}, which is not over; end it first: {}", claim.how_to_end())),
         RunOfClaim::Gone(how) => Some(format!(
-            "{run}, which nothing can bring to its end: {how}; look at what it had begun, bring that to its end by hand, and remove the \
-             lock: {}",
+            "{run}, which nothing can bring to its end: {how}; put its home back as it was, from a later backup, or look at what it had \
+             begun, bring that to its end by hand, and remove the lock: {}",
             how_to_unlock(&claim.lock)
         )),
         RunOfClaim::Unknown(why) => Some(format!(

@@ -39,6 +39,9 @@ impl Driver {
             }
         }
         self.pending_since = None;
+        if self.state.phase != Phase::New {
+            std::mem::take(&mut self.unmarked).mark();
+        }
         Ok(())
     }
 

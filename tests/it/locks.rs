@@ -319,6 +319,47 @@ fn p11_a_full_disk_under_a_claim_starts_nothing_and_leaves_the_lock_free() {
     assert_eq!(finish(start(&scratch)).code, 0, "the lock is free");
 }
 
+/// Puts a folder with all that is in it in the place of another.
+fn put(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+}
+
+#[test]
+fn p11_a_home_that_was_set_back_does_not_free_the_lock_of_a_run_that_it_does_not_know() {
+    let scratch = Scratch::new();
+    scratch.write("go", "");
+    assert_eq!(finish(start(&scratch)).code, 0);
+    let (backup, later) = (scratch.path().join("backup"), scratch.path().join("later"));
+    put(&scratch.home(), &backup);
+    // Somebody stands inside, so the step fails.
+    scratch.write("inside", "");
+    assert_eq!(finish(start(&scratch)).code, 7);
+    let run = scratch.the_open_run();
+    put(&scratch.home(), &later);
+    put(&backup, &scratch.home());
+    assert!(scratch.open_runs().is_empty(), "the home knows nothing of the run");
+    std::fs::remove_file(scratch.path().join("inside")).unwrap();
+    let refused = is_refused(&scratch, &run).stderr;
+    let lock = format!("lock {}", scratch.path().display());
+    let claim: serde_json::Value = serde_json::from_slice(&std::fs::read(file_of(&lock)).unwrap()).unwrap();
+    assert_eq!((&claim["run"], &claim["begun"]), (&run.as_str().into(), &1.into()));
+    let way_out = format!("`interlock unlock '{lock}' --reason WHY`");
+    for words in ["was set back to before the run", "put its home back as it was", &way_out] {
+        assert!(refused.contains(words), "`{words}`: {refused}");
+    }
+    // The log goes on, and soon has more entries than there were.
+    for _ in 0..8 {
+        is_refused(&scratch, &run);
+    }
+    assert_eq!(scratch.lines("book"), ["ran"], "nothing was begun");
+    // With the later state, the run goes to its end and its locks are free.
+    put(&later, &scratch.home());
+    let ran = scratch.interlock(&["resume", &run]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(finish(start(&scratch)).code, 0, "the lock is free");
+}
+
 #[test]
 fn p13_a_home_whose_path_is_not_text_is_refused_and_nothing_is_made() {
     let scratch = Scratch::new();

@@ -295,3 +295,19 @@ fn p05_a_request_for_a_lock_is_for_nothing_else_and_nothing_else_is_for_a_lock()
     let verified = locked.verify(&[]);
     assert_eq!(verified.code, 0, "{}", verified.stdout);
 }
+
+#[test]
+fn p05_the_lock_of_a_run_that_a_home_which_was_set_back_does_not_know_is_removed_by_a_signed_request() {
+    let (case, run) = Case::begun_after_a_copy_of_its_home();
+    let locked = Locked { case, site: Site::new(RULES), run };
+    let text = locked.is_asked();
+    assert!(text.contains("so it was set back to before the run\n"), "{text}");
+    locked.is_refused("request.yaml", &["nobody has signed"]);
+    // What they sign of it stays so while that log goes on.
+    assert_eq!(locked.case.dead.run("interlock: 1\nname: other\nsteps: [{id: one, run: ['true']}]\n", &[]).code, 0);
+    locked.signed("request.yaml");
+    let ran = locked.unlock("request.yaml");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(locked.case.is_free());
+    assert_eq!(locked.site.scratch.last("lock_removed")["claimed_by"]["run"], locked.run);
+}

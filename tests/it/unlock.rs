@@ -1,5 +1,7 @@
 //! P5, P11: a lock is removed only where its run is gone, on a person's word, and recorded before.
 
+use std::process::Command;
+
 use crate::approvals::Site;
 use crate::locks::file_of;
 use crate::support::{Ran, Scratch, finish, until};
@@ -16,6 +18,19 @@ impl Case {
         let ran = case.dead.run(&case.runbook("'false'"), &[]);
         assert_eq!(ran.code, 7, "{}", ran.stderr);
         let run = case.dead.the_open_run();
+        (case, run)
+    }
+
+    /// The same, where that home was set back to a copy of before the run.
+    pub fn begun_after_a_copy_of_its_home() -> (Self, String) {
+        let case = Self { dead: Scratch::new(), mine: Scratch::new() };
+        assert_eq!(case.dead.run(&case.runbook("'true'"), &[]).code, 0);
+        let (home, copy) = (case.dead.home(), case.dead.path().join("copy"));
+        assert!(Command::new("cp").arg("-a").args([&home, &copy]).status().unwrap().success());
+        assert_eq!(case.dead.run(&case.runbook("'false'"), &[]).code, 7);
+        let run = case.dead.the_open_run();
+        std::fs::remove_dir_all(&home).unwrap();
+        std::fs::rename(&copy, &home).unwrap();
         (case, run)
     }
 
@@ -83,6 +98,12 @@ fn p05_the_lock_of_a_run_whose_home_is_gone_is_removed_with_an_entry() {
     let (case, run) = Case::halted();
     std::fs::remove_dir_all(case.dead.home()).unwrap();
     case.is_removed(Some(&run), "there is no audit log");
+}
+
+#[test]
+fn p05_the_lock_of_a_run_that_a_home_which_was_set_back_does_not_know_is_removed_with_an_entry() {
+    let (case, run) = Case::begun_after_a_copy_of_its_home();
+    case.is_removed(Some(&run), "was set back to before the run");
 }
 
 #[test]
