@@ -27,6 +27,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
+use chrono::Utc;
+
 use crate::audit::{Draft, Home, Log, LogError, Recorded};
 use crate::consent::policy::NotifyRule;
 use crate::driver::asking::Standing;
@@ -49,7 +51,7 @@ use crate::history::deviation::Override;
 use crate::history::event::{Ending, Event, Program, Sight};
 use crate::history::outside::clean_words;
 use crate::history::state::{Phase, State, Verdict};
-use crate::id::{Digest, Fact, RunId, StepId};
+use crate::id::{Digest, Fact, Moment, RunId, StepId};
 use crate::machine::{
     BackProcedure, Decision, Effect, GRACE, Input, Opening, Resumption, Settings, StopSignal, decide, way_back,
 };
@@ -426,10 +428,11 @@ impl Driver {
     /// Decides, records, applies, performs.
     fn handle(&mut self, input: Input) -> Result<(), LogError> {
         let opening = matches!(input, Input::Open(_) | Input::Resume(..));
-        let elapsed = self.begun.elapsed();
+        let now = Moment::of(Utc::now());
+        let clock = (self.begun.elapsed(), &now);
         let (forward, settings) = (&self.run.procedure, &self.run.settings);
         let Decision { mut events, effects } =
-            decide(forward, self.back.as_ref(), settings, &self.state, elapsed, input);
+            decide(forward, self.back.as_ref(), settings, &self.state, clock, input);
         for event in &mut events {
             clean_words(event, &|words| self.censor.clean(words));
             self.state.apply(event).expect("what is decided follows from the state it was decided on");

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -177,6 +178,14 @@ impl Nonce {
     /// From 16 random bytes.
     pub fn from_bytes(raw: &[u8; 16]) -> Self {
         Self(hexadecimal(raw))
+    }
+}
+
+impl Moment {
+    /// This time, without the parts of its second; the last one that can be written for any after it.
+    pub fn of(time: DateTime<Utc>) -> Self {
+        let text = time.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+        text.parse().unwrap_or_else(|_| Self("9999-12-31T23:59:59Z".to_owned()))
     }
 }
 

@@ -7,7 +7,7 @@ use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, SubsecRound as _, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::cli::failure::Failure;
 use crate::cli::in_force::{InForce, trust};
@@ -115,12 +115,6 @@ pub fn at(moment: &Moment) -> DateTime<Utc> {
     DateTime::parse_from_rfc3339(moment.as_str()).expect("a moment is written as RFC 3339 asks").to_utc()
 }
 
-/// A time as a moment; the last one that can be written for any after it.
-pub fn moment(time: DateTime<Utc>) -> Moment {
-    let text = time.trunc_subsecs(0).format("%Y-%m-%dT%H:%M:%SZ").to_string();
-    text.parse().unwrap_or_else(|_| "9999-12-31T23:59:59Z".parse().expect("this is a moment"))
-}
-
 /// The signature files for a document: those that were named, and all in folders that were named; or else those beside it.
 ///
 /// # Errors
@@ -208,7 +202,7 @@ pub fn tally(
     let counted: Vec<Counted> = tally.counted.iter().map(|taken| taken.counted.clone()).collect();
     for requirement in needed {
         let stale = (!requirement.is_fresh(signable.made, now)).then(|| {
-            let (made, until) = (moment(signable.made), moment(requirement.valid_until(signable.made)));
+            let (made, until) = (Moment::of(signable.made), Moment::of(requirement.valid_until(signable.made)));
             if now < signable.made {
                 format!("it was made at {made}, which is still to come; set the clock of this machine right")
             } else {
@@ -328,7 +322,7 @@ impl Tally {
             }
             let rules = needed.iter().filter(|one| one.policy == counted.policy && one.who.contains(person));
             let until = rules.map(|one| one.valid_until(signable.made)).chain([signable.until]).min();
-            let until = moment(until.unwrap_or(signable.until));
+            let until = Moment::of(until.unwrap_or(signable.until));
             let under = CountsUnder {
                 policy: policy.digest.clone(),
                 number: policy.number,

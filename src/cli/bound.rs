@@ -7,7 +7,6 @@ use std::path::Path;
 use rustix::rand::GetRandomFlags;
 
 use crate::audit::{self, Home};
-use crate::cli::approvals::moment;
 use crate::cli::failure::Failure;
 use crate::cli::in_force::InForce;
 use crate::driver::locks::Sole;
@@ -163,7 +162,7 @@ pub(super) fn nonce() -> Result<Nonce, Failure> {
 
 /// This moment.
 pub(super) fn now() -> Moment {
-    moment(chrono::Utc::now())
+    Moment::of(chrono::Utc::now())
 }
 
 pub(super) fn later(from: &Moment, by: std::time::Duration) -> Result<Moment, Failure> {
@@ -173,7 +172,7 @@ pub(super) fn later(from: &Moment, by: std::time::Duration) -> Result<Moment, Fa
         .to_utc();
     let by = chrono::TimeDelta::from_std(by).map_err(|_| too_far())?;
     let later = from.checked_add_signed(by).filter(|later| chrono::Datelike::year(later) <= 9999);
-    later.map(moment).ok_or_else(too_far)
+    later.map(Moment::of).ok_or_else(too_far)
 }
 
 /// The machine's id; `none` where there is no such file. One that is there and cannot be read is an error: a plan must not be bound

@@ -7,7 +7,7 @@ use chrono::Utc;
 
 use crate::audit::{Draft, Log};
 use crate::cli::Global;
-use crate::cli::approvals::{command, moment};
+use crate::cli::approvals::command;
 use crate::cli::failure::{Failure, say};
 use crate::cli::in_force::{InForce, subject};
 use crate::cli::needed::Emergency;
@@ -19,7 +19,7 @@ use crate::history::deviation::Deviation;
 use crate::history::entry::Who;
 use crate::history::event::{AnsweredBy, Cause, Event};
 use crate::history::glass::{Glass, GlassUnder};
-use crate::id::{Digest, RunId};
+use crate::id::{Digest, Moment, RunId};
 use crate::plan::Procedure;
 use crate::report::story::by_whom;
 
@@ -90,7 +90,7 @@ pub fn broken(
             tell: broken.rule.tell.to_string(),
             command: broken.rule.by.clone(),
             reviewers: broken.reviewers.into_iter().collect(),
-            review_until: moment(until),
+            review_until: Moment::of(until),
         }
     });
     Ok(Glass {

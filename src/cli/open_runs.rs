@@ -187,7 +187,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     let refused = |reason: &str| not_taken_up(&home, &who, &in_force, &open.run, command, reason);
     let operator = in_force.may_operate(&home)?.map_err(|reason| refused(&reason))?;
     let mut overrides = Vec::new();
-    let (mut signed, mut requests) = (Vec::new(), Requests::default());
+    let (mut signed, mut requests, mut until) = (Vec::new(), Requests::default(), BTreeMap::new());
     if let Some(given) = again.overrides {
         let permitted = given.permissions(global, &in_force, &open, &procedure, &home, &who)?;
         if permitted.overrides.iter().any(|given| given.deviation == (Deviation::Abandon {})) {
@@ -199,7 +199,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
             ));
         }
         overrides.extend(permitted.overrides);
-        (signed, requests) = (permitted.approvals, permitted.requests);
+        (signed, requests, until) = (permitted.approvals, permitted.requests, permitted.until);
     }
     // Going back is never kept from anybody by a window that is over, or by an approval that is.
     let (mut approvals, mut without) = (Vec::new(), Vec::new());
@@ -226,6 +226,8 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         })?;
         without = allowed.without;
         approvals = allowed.approvals;
+        // What stands in the plan counts as the plan's approvals do: for what is begun in their time.
+        until.retain(|deviation, _| !allowed.overrides.iter().any(|planned| planned.deviation == *deviation));
         overrides.splice(0..0, allowed.overrides);
     }
     approvals.extend(signed);
@@ -267,6 +269,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
             purpose: again.purpose,
             alone: in_force.alone(user),
             rerun: reruns.first,
+            until,
         },
         locks: open.locks,
         overrides,

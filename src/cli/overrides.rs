@@ -303,6 +303,8 @@ struct Attempt<'a> {
 pub(super) struct Signed {
     /// By whom.
     pub persons: Vec<String>,
+    /// Until when the first of the rules that ask for them lets them count.
+    pub until: Moment,
     /// As they are recorded.
     pub approvals: Vec<Approval>,
 }
@@ -314,6 +316,8 @@ pub struct Permitted {
     pub overrides: Vec<Permission>,
     /// The signatures over their requests.
     pub approvals: Vec<Approval>,
+    /// Until when each may be used.
+    pub until: BTreeMap<Deviation, Moment>,
     /// The requests that were given, to the byte.
     pub requests: Requests,
 }
@@ -380,6 +384,7 @@ impl Given {
                 self_approved: None,
                 approved_by: Vec::new(),
             };
+            let mut until = request.valid_until.clone();
             if in_force.is_empty() {
                 let asked =
                     Asked { deviation: &request.deviation, by: &request.asked_by.user, reason: &request.reason };
@@ -403,6 +408,7 @@ impl Given {
                 match attempt.signed(path, &text, &request)? {
                     Ok(signed) => {
                         permission.approved_by = signed.persons;
+                        until = until.min(signed.until);
                         permitted.approvals.extend(signed.approvals);
                     }
                     Err(why) => {
@@ -410,6 +416,9 @@ impl Given {
                     }
                 }
             }
+            // Of several for the same, the last to end counts.
+            let last = permitted.until.entry(request.deviation).or_insert_with(|| until.clone());
+            *last = until.max(last.clone());
             permitted.overrides.push(permission);
             permitted.requests.0.push((digest, text));
         }
@@ -530,7 +539,9 @@ pub(super) fn signed(
     }
     let persons = tally.signed().into_iter().map(ToString::to_string).collect();
     let approvals = tally.approvals(in_force, &signable, needed, &[]);
-    Ok(Ok(Signed { persons, approvals }))
+    let ends = needed.iter().map(|requirement| requirement.valid_until(signable.made));
+    let until = ends.min().map_or_else(|| request.valid_until.clone(), Moment::of);
+    Ok(Ok(Signed { persons, until, approvals }))
 }
 
 /// What the step would do that a deviation is about, for people.

@@ -204,7 +204,7 @@ impl Run {
         let pace = if self.step { Pace::StepByStep } else { Pace::Straight };
         let alone = in_force.alone(user);
         let (decided, purpose, rerun) = (BTreeMap::new(), Purpose::GoOn, Vec::new());
-        let settings = Settings { pace, people, decided, purpose, alone, rerun };
+        let settings = Settings { pace, people, decided, purpose, alone, rerun, until: BTreeMap::new() };
         let procedure = Arc::new(procedure);
         let run = driver::Run {
             id: id.clone(),

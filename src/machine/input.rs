@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::history::approval::{Approval, PolicyInForce};
-use crate::history::deviation::Override;
+use crate::history::deviation::{Deviation, Override};
 use crate::history::event::{AnsweredBy, DecidedBy, Ending, Output, Program, Question, Sight, WatchedFact};
-use crate::id::{Digest, Fingerprint, StepId};
+use crate::id::{Digest, Fingerprint, Moment, StepId};
 #[cfg(doc)]
 use crate::machine::{Effect, way_back::way_back};
 
@@ -134,6 +134,8 @@ pub struct Settings {
     pub alone: SelfApproval,
     /// The steps that were done and are run again before anything else when a run is taken up, in the plan's order.
     pub rerun: Vec<StepId>,
+    /// Until when each deviation may be made that was permitted by a request; one that is not here may be made whenever it comes to it.
+    pub until: BTreeMap<Deviation, Moment>,
 }
 
 /// Whether the operator may permit a deviation alone, with a reason.

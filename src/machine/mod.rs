@@ -26,6 +26,7 @@ use std::time::Duration;
 use crate::history::again::Again;
 use crate::history::event::Way;
 use crate::history::state::{Phase, State};
+use crate::id::Moment;
 use crate::machine::rerun::once_more;
 use crate::plan::Procedure;
 pub use effect::{Decision, Effect, GRACE};
@@ -36,17 +37,17 @@ pub use input::{
 pub use way_back::{BackProcedure, way_back};
 
 /// Says what follows from an input. `back` is the way back, once [`Effect::GoBack`] asked for it; `elapsed` is the time since
-/// the run opened or was taken up again.
+/// the run opened or was taken up again, and `now` what the clock says.
 pub fn decide(
     forward: &Procedure,
     back: Option<&BackProcedure>,
     settings: &Settings,
     state: &State,
-    elapsed: Duration,
+    (elapsed, now): (Duration, &Moment),
     input: Input,
 ) -> Decision {
     let there =
-        Machine { procedure: forward, forward, back: None, again: None, settings, state, whole: state, elapsed };
+        Machine { procedure: forward, forward, back: None, again: None, settings, state, whole: state, elapsed, now };
     let once_more = state.again.as_ref().map(|again| (again, once_more(forward, again.at)));
     let machine = match (&once_more, &state.back, back) {
         _ if matches!(state.phase, Phase::Over(_)) => there,
@@ -100,6 +101,7 @@ struct Machine<'a> {
     /// The state of the whole run.
     whole: &'a State,
     elapsed: Duration,
+    now: &'a Moment,
 }
 
 impl<'a> Machine<'a> {

@@ -3,7 +3,7 @@
 
 use crate::history::clip::clip;
 use crate::history::deviation::{Deviation, DeviationKind, Override};
-use crate::history::event::{AnsweredBy, Event, Sight};
+use crate::history::event::{AnsweredBy, Cause, Event, Sight};
 use crate::history::overrides::Holds;
 use crate::history::state::{Phase, Resumed, State, StepStatus};
 use crate::id::Fact;
@@ -195,7 +195,36 @@ impl Machine<'_> {
         if !self.state.overrides.permit(&deviation) {
             return None;
         }
+        if self.is_expired(&deviation)
+            && let Phase::Failed { step: at } = self.state.phase
+        {
+            return Some(self.too_late(&deviation, at));
+        }
         Some(self.accept_by(Vec::new()))
+    }
+
+    /// What was permitted for this step, which is next, and may not be made any more, because its time is over.
+    pub(super) fn expired_for(&self, step: &Step) -> Option<Deviation> {
+        if !self.is_way_there() || !step.is_applicable() {
+            return None;
+        }
+        let of_it = |deviation: &&Deviation| deviation.step() == Some(&step.id) && self.is_expired(deviation);
+        self.state.overrides.open.iter().map(|granted| &granted.deviation).find(of_it).cloned()
+    }
+
+    fn is_expired(&self, deviation: &Deviation) -> bool {
+        self.settings.until.get(deviation).is_some_and(|until| self.now >= until)
+    }
+
+    /// The run comes to a step with a permission whose time is over. Who gave it counted on it, and who signed it did not sign this, so the
+    /// step is neither left out nor done: a person says what is to be.
+    pub(super) fn too_late(&self, deviation: &Deviation, at: usize) -> Decision {
+        let until = self.settings.until.get(deviation).unwrap_or(self.now);
+        let reason = format!(
+            "the override to {deviation} could be used until {until}, and the run comes to it at {}; ask again, or take the run up without it",
+            self.now
+        );
+        self.halt(Cause::NotAllowed, reason, Some(at))
     }
 
     /// As above, with what was recorded just before.

@@ -113,6 +113,11 @@ impl Machine<'_> {
         let mut over = Vec::new();
         let mut skipped = 0;
         while let Some(step) = steps.get(next) {
+            if let Some(deviation) = self.expired_for(step) {
+                let mut decision = self.too_late(&deviation, next);
+                events.append(&mut decision.events);
+                return Decision { events, effects: decision.effects };
+            }
             if let (false, Some(when)) = (step.is_applicable(), &step.when) {
                 events.push(Event::StepNotApplicable {
                     step: step.id.clone(),

@@ -17,7 +17,7 @@ use super::{
 use crate::history::deviation::{Deviation, Override};
 use crate::history::event::{AnsweredBy, Cause, Ending, Event, Heed, Question, Sight, StopDecision, Verdict, Way};
 use crate::history::state::{Phase, State, StepStatus, Verdict as RunVerdict};
-use crate::id::{Digest, Fact, StepId};
+use crate::id::{Digest, Fact, Moment, StepId};
 use crate::plan::{Plan, Procedure, Programs, VERSION};
 use crate::runbook::model::{
     Action, Confirm, FileProbe, IfEnsured, InDoubt, Leftovers, OnFailure, OverrideRule, Presence, Probe, Retry,
@@ -165,6 +165,8 @@ struct Rehearsed {
     told: Option<Ending>,
     running: bool,
     finished: u32,
+    /// What the clock says.
+    now: Moment,
     /// What the run is taken up with next.
     overrides: Vec<Override>,
     /// What it is taken up with after that, each time.
@@ -177,7 +179,7 @@ impl Rehearsed {
     fn new(procedure: Procedure, pace: Pace, people: People) -> Self {
         let (decided, purpose, rerun) = (BTreeMap::new(), Purpose::GoOn, Vec::new());
         let alone = SelfApproval::Allowed { user: "amy".to_owned() };
-        let settings = Settings { pace, people, decided, purpose, alone, rerun };
+        let settings = Settings { pace, people, decided, purpose, alone, rerun, until: BTreeMap::new() };
         let order = procedure.steps().iter().map(|step| step.id.clone()).collect();
         let state = State { order: Some(order), ..State::default() };
         Self {
@@ -192,17 +194,25 @@ impl Rehearsed {
             told: None,
             running: false,
             finished: 0,
+            now: "2026-11-22T12:00:00Z".parse().unwrap(),
             attempts: BTreeSet::new(),
         }
     }
 
     /// What would follow, without letting it.
     fn peek(&self, input: Input) -> Decision {
-        decide(&self.procedure, self.back.as_ref(), &self.settings, &self.state, Duration::ZERO, input)
+        decide(&self.procedure, self.back.as_ref(), &self.settings, &self.state, (Duration::ZERO, &self.now), input)
     }
 
     fn feed(&mut self, input: Input) -> Result<(), TestCaseError> {
-        let decision = decide(&self.procedure, self.back.as_ref(), &self.settings, &self.state, Duration::ZERO, input);
+        let decision = decide(
+            &self.procedure,
+            self.back.as_ref(),
+            &self.settings,
+            &self.state,
+            (Duration::ZERO, &self.now),
+            input,
+        );
         for event in &decision.events {
             let legal = self.state.apply(event);
             prop_assert!(legal.is_ok(), "{legal:?} after {:?}", self.events);

@@ -1,6 +1,6 @@
 //! P5: a deviation needs an override of its own, and each is used once. Without a policy: the operator's own word, recorded as that.
 
-use crate::support::{Ran, Scratch, until};
+use crate::support::{Ran, Scratch, finish, until};
 use crate::terminal::Terminal;
 
 /// `up` makes the flag, `fail` fails until it is let, `guarded` has no override, `last` needs the flag.
@@ -218,4 +218,38 @@ fn p05_a_word_that_answers_a_question_permits_nothing_whatever_the_step_is_calle
         assert_eq!(scratch.last("override_refused")["deviation"]["skip"]["step"], word);
         assert_eq!(scratch.last("step_skipped")["step"], word);
     }
+}
+
+#[test]
+fn p05_an_override_that_ends_before_the_run_comes_to_its_step_is_not_used_and_the_run_halts_before_it() {
+    let scratch = Scratch::new();
+    let steps = "interlock: 1\nname: late\nsteps:\n  - id: wait\n    script: |\n      echo wait >> DIR/book; test -e DIR/let || exit 1\n      \
+                 touch DIR/waits; while ! test -e DIR/go; do sleep 0.01; done\n    undo: {run: ['true']}\n  \
+                 - {id: next, script: echo next >> DIR/book, undo: {run: ['true']}}\n";
+    assert_eq!(scratch.run(&steps.replace("DIR", &scratch.path().display().to_string()), &[]).code, 7);
+    let case = Case(scratch);
+    let run = case.0.the_open_run();
+    assert_eq!(case.request(&run, "request.yaml", &["--skip", "next", "--valid-for", "10s"]).code, 0);
+    let request = case.file("request.yaml");
+    let text = case.0.read("request.yaml");
+    let ends = text.lines().find_map(|line| line.strip_prefix("valid_until: ")).unwrap().trim_matches('"').to_owned();
+    case.0.write("let", "");
+    let running = case.0.command(&["resume", &run, "--override", &request, "--self-approve", "next"]).spawn().unwrap();
+    until("the step waits", || case.0.path().join("waits").exists());
+    until("the time of the request is over", || {
+        chrono::Utc::now().format("%Y-%m-%dT%H:%M:%SZ").to_string().as_str() > ends.as_str()
+    });
+    case.0.write("go", "");
+    let ran = finish(running);
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("could be used until {ends}")), "{}", ran.stderr);
+    assert_eq!(case.book(), ["wait", "wait"], "the next step is neither passed over nor done");
+    let halted = case.0.last("run_halted");
+    assert_eq!((&halted["cause"], &halted["step"]), (&"not_allowed".into(), &"next".into()));
+    // It was not used, and it is over; without it the step is done as it is written.
+    assert_eq!(case.resume(&run, &["--override", &request, "--self-approve", "next"]).code, 4);
+    let ran = case.resume(&run, &[]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(case.book(), ["wait", "wait", "next"]);
+    case.verifies();
 }

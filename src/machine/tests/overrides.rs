@@ -308,3 +308,46 @@ fn p08_the_fold_refuses_a_step_that_began_or_was_done_without_its_proof() {
     ]);
     assert!(already.is_err(), "it is not so already, and nobody waived it");
 }
+
+#[test]
+fn p05_a_run_that_comes_to_a_step_after_its_override_has_ended_halts_and_neither_leaves_it_out_nor_does_it() {
+    let waive = given(Deviation::Waive { step: id("c"), fact: fact("a down") });
+    for (given, at) in [(skip("c"), "c"), (waive, "c"), (skip("b"), "b")] {
+        let mut run = Rehearsed::new(three(), Pace::Straight, nobody());
+        run.settings.until.insert(given.deviation.clone(), "2026-11-22T12:30:00Z".parse().unwrap());
+        run.feed(Input::Open(Opening { overrides: vec![given.clone()], ..opening() })).unwrap();
+        // Its last second.
+        run.now = "2026-11-22T12:29:59Z".parse().unwrap();
+        all_hold(&mut run);
+        let begun = |run: &Rehearsed| names(run).iter().filter(|name| **name == "intended").count();
+        assert_eq!(begun(&run), 1, "the first goes on while it can be used");
+        run.now = "2026-11-22T12:30:00Z".parse().unwrap();
+        while run.finished == 0 {
+            all_hold(&mut run);
+        }
+        assert_eq!(run.state.phase, Phase::Over(RunVerdict::Halted(Cause::NotAllowed)), "{:?}", run.events);
+        assert!(!names(&run).contains(&"skipped"));
+        let Some(Event::RunHalted { reason, step, .. }) = run.events.last() else { panic!("{:?}", run.events) };
+        assert_eq!(*step, Some(id(at)), "{reason}");
+        assert!(reason.contains("could be used until 2026-11-22T12:30:00Z, and the run comes to it at"), "{reason}");
+        assert_eq!(begun(&run), if at == "b" { 1 } else { 2 }, "the step itself did not begin");
+    }
+}
+
+#[test]
+fn p05_a_step_is_not_accepted_after_its_override_has_ended_while_another_was_run_again() {
+    let mut run = opened_with(three(), Vec::new());
+    all_hold(&mut run);
+    run.answer(7).unwrap();
+    let accept = given(Deviation::AcceptFailed { step: run.state.steps.last().unwrap().id.clone() });
+    run.settings.until.insert(accept.deviation.clone(), run.now.clone());
+    assert_eq!(run.finished, 1, "{:?}", run.events);
+    (run.finished, run.open) = (0, Vec::new());
+    run.feed(Input::Resume(
+        Opening { overrides: vec![accept], ..opening() },
+        Resumption { taken_over: None, ended: Vec::new() },
+    ))
+    .unwrap();
+    assert_eq!(run.state.phase, Phase::Over(RunVerdict::Halted(Cause::NotAllowed)), "{:?}", run.events);
+    assert!(!names(&run).contains(&"counts as done"));
+}
