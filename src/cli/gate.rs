@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use chrono::Utc;
 
 use crate::audit::{Draft, Home, Log, Recorded};
-use crate::cli::approvals::{Offered, Signable, Tally, command, keygen, offered, tally};
+use crate::cli::approvals::{Offered, Signable, Tally, command, folder_of, keygen, offered, tally};
 use crate::cli::failure::{Failure, say};
 use crate::cli::in_force::InForce;
 use crate::cli::needed::{Emergency, Needed, left_out, permission};
@@ -147,10 +147,13 @@ pub fn how_to_go_on(global: &Global, tally: &Tally, plan: &Path, named: &[PathBu
     )
 }
 
-/// The command that runs a plan, with the options of this one.
+/// The command that runs a plan, with the options of this one. Where places were named, signatures are looked for there alone, so the one
+/// in which `approve` puts those that are still to come is named too.
 pub fn run_command(global: &Global, plan: &str, named: &[PathBuf]) -> String {
     let mut words = vec!["run".to_owned(), plan.to_owned()];
-    for path in named {
+    let to_come = folder_of(Path::new(plan)).to_owned();
+    let is_named = named.is_empty() || named.contains(&to_come);
+    for path in named.iter().chain((!is_named).then_some(&to_come)) {
         words.extend(["--approval".to_owned(), path.display().to_string()]);
     }
     full_command(global, &words.iter().map(String::as_str).collect::<Vec<_>>())
