@@ -29,7 +29,7 @@ use crate::id::{Digest, Person};
 use crate::plan::{Plan, Procedure};
 use crate::report::page::page;
 use crate::runbook::duration;
-use crate::terminal::prompt;
+use crate::terminal::{fold, prompt};
 use crate::yaml::source::read_source_or_plan;
 
 /// What is typed to sign.
@@ -203,7 +203,7 @@ impl Approve {
         let surroundings = surroundings();
         let agent_key = self.key_of_agent(&keygen, &surroundings, &in_force)?;
         match global.format {
-            Format::Human => put(&shown.page)?,
+            Format::Human => put(&fold::for_stdout(&shown.page))?,
             // There it would be in the way of the data; but nobody is to sign what was not shown.
             Format::Json => say(&shown.page),
         }

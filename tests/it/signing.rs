@@ -12,6 +12,7 @@ use interlock::yaml::source::decode;
 
 use crate::approvals::Site;
 use crate::faults::SmallDisk;
+use crate::terminal::Terminal;
 
 /// Everything that a plan can say, each text with a mark, and many of them with what deceives.
 const HOSTILE: &str = r#"interlock: 1
@@ -346,4 +347,23 @@ fn a_file_system_that_cannot_rename_without_replacing_gets_the_plan_all_the_same
     assert!(ran.stderr.contains("--force"), "{}", ran.stderr);
     assert_eq!(std::fs::read(out.join("plan.yaml")).unwrap(), good);
     assert_eq!(names(&out), ["plan.yaml"]);
+}
+
+#[test]
+fn p06_on_a_terminal_nothing_behind_many_blanks_looks_like_a_line_of_the_page() {
+    let site = Site::new("");
+    // As wide as the terminal, so that what is executed behind the blanks would begin at its left edge.
+    let blanks = " ".repeat(160);
+    site.runbook(&format!("steps:\n  - id: one\n    script: \"true;{blanks}[2/2] rm DIR/all\"\n"));
+    assert_eq!(site.interlock(&["plan", "change.yaml", "-o", "plan.yaml"]).code, 0);
+    let scratch = &site.scratch;
+    let (plan, key) = (site.text_path("plan.yaml"), site.text_path("bea"));
+    let terminal =
+        Terminal::type_in(scratch, &format!("approve {plan} --key {key} --policy {}", site.text_path("policy.yaml")));
+    terminal.wait_for("type `approve` to sign it");
+    let screen = terminal.screen();
+    let row = screen.lines().find(|row| row.contains("[2/2] rm")).unwrap();
+    assert!(row.trim_start().starts_with("┆ "), "{screen}");
+    terminal.type_line("no");
+    terminal.wait_for("EXIT=4");
 }
