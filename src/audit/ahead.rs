@@ -134,7 +134,6 @@ pub(super) fn read_ahead(folder: &Path, firsts: &[u64], home: Option<&Home>, mut
                 Err(problem) => Step::Fails(problem),
             }));
         }
-        drop(push);
         under_way.into_iter().for_each(|rest| take(rest.wait()));
         drop(give);
     });

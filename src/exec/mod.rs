@@ -24,7 +24,6 @@ pub mod program;
 mod recorder;
 pub mod redact;
 pub mod replay;
-mod sieve;
 pub mod signals;
 mod spawn;
 mod supervisor;

@@ -13,8 +13,6 @@ use std::time::Duration;
 
 use regex::bytes::{Regex, RegexSet, RegexSetBuilder};
 
-use crate::exec::sieve::Sieve;
-
 /// How much of a line is looked at at once, in bytes with its newline.
 pub const LOOKED_AT: usize = 16 * 1024;
 /// The longest match that is sure to be seen in a line of any length, in bytes.
@@ -38,9 +36,7 @@ pub struct Redactions {
 struct Rules {
     names: Vec<String>,
     patterns: Vec<Regex>,
-    /// Tells fast that nothing can match.
-    sieve: Sieve,
-    /// Tells whether something matches.
+    /// Tells quickly that nothing matches.
     any: RegexSet,
 }
 
@@ -92,20 +88,12 @@ impl Redactions {
             .size_limit(RULE_BYTES * patterns.len().max(1))
             .build()
             .map_err(|error| error.to_string())?;
-        let sieve = Sieve::new(patterns.iter().map(Regex::as_str));
-        Ok(Self { rules: Arc::new(Rules { names, patterns, sieve, any }) })
+        Ok(Self { rules: Arc::new(Rules { names, patterns, any }) })
     }
 
     /// No rules: then nothing is looked at.
     pub fn none() -> Self {
-        Self {
-            rules: Arc::new(Rules {
-                names: Vec::new(),
-                patterns: Vec::new(),
-                sieve: Sieve::new([]),
-                any: RegexSet::empty(),
-            }),
-        }
+        Self { rules: Arc::new(Rules { names: Vec::new(), patterns: Vec::new(), any: RegexSet::empty() }) }
     }
 
     /// Whether there are none: then nothing is looked at.
@@ -173,12 +161,12 @@ impl Redactor {
 
     /// Whole lines, none of them longer than is looked at at once. Most have nothing in them.
     fn lines(&mut self, lines: &[u8], out: &mut Vec<u8>, removed: OnRemoved<'_>) {
-        if !self.rules.sieve.may_match(lines) || !self.rules.any.is_match(lines) {
+        if !self.rules.any.is_match(lines) {
             out.extend_from_slice(lines);
             return;
         }
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            if self.rules.sieve.may_match(line) && self.rules.any.is_match(line) {
+            if self.rules.any.is_match(line) {
                 self.line.extend_from_slice(line);
                 self.look(Because::Complete, out, removed);
             } else {
@@ -200,7 +188,7 @@ impl Redactor {
         };
         let mut found: Vec<(usize, usize, usize)> = Vec::new();
         let first = self.from.iter().copied().min().unwrap_or(text.len());
-        if self.rules.sieve.may_match(text) && self.rules.any.is_match_at(text, first) {
+        if self.rules.any.is_match_at(text, first) {
             for (rule, (pattern, from)) in self.rules.patterns.iter().zip(&mut self.from).enumerate() {
                 while let Some(a_match) = pattern.find_at(text, *from)
                     && a_match.start() < decided
