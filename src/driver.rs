@@ -431,8 +431,7 @@ impl Driver {
         let now = Moment::of(Utc::now());
         let clock = (self.begun.elapsed(), &now);
         let (forward, settings) = (&self.run.procedure, &self.run.settings);
-        let Decision { mut events, effects } =
-            decide(forward, self.back.as_ref(), settings, &self.state, clock, input);
+        let Decision { mut events, effects } = decide(forward, self.back.as_ref(), settings, &self.state, clock, input);
         for event in &mut events {
             clean_words(event, &|words| self.censor.clean(words));
             self.state.apply(event).expect("what is decided follows from the state it was decided on");
