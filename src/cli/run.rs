@@ -295,6 +295,10 @@ impl Run {
             binding.valid_until,
             command(&["interlock", "approve", &shown])
         ));
+        if !self.approval.is_empty() {
+            let places: Vec<String> = self.approval.iter().map(|path| path.display().to_string()).collect();
+            say(&format!("  their signatures are looked for in {} (--approval), and nowhere else", places.join(", ")));
+        }
         let signable = Signable::plan(&bytes, &binding);
         if let People::Terminal = people {
             match wait(in_force, &needed.all(), &signable, &path, &self.approval)? {
