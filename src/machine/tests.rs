@@ -732,6 +732,15 @@ fn p03_a_break_between_two_steps_halts_even_if_it_mends() {
     assert_eq!(names(&run).last().map(String::as_str), Some("step_intended"), "the manual step is open");
     run.feed(broken(&fact("a down"))).unwrap();
     assert_eq!(run.state.phase, Phase::Over(RunVerdict::Halted(Cause::HoldBroken)));
+    // And with no step open, while it is looked whether the next may start.
+    let steps = vec![step("stop", run_action(), &[], &["a down"]), step("change", run_action(), &["a down"], &[])];
+    let mut run = opened(procedure(&[], steps));
+    while run.state.phase != (Phase::Ready { next: 1 }) {
+        all_hold(&mut run);
+    }
+    run.feed(broken(&fact("a down"))).unwrap();
+    assert_eq!(run.state.phase, Phase::Over(RunVerdict::Halted(Cause::HoldBroken)));
+    assert_eq!(names(&run).iter().filter(|name| *name == "step_intended").count(), 1, "the change did not begin");
 }
 
 #[test]
