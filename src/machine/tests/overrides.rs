@@ -351,3 +351,14 @@ fn p05_a_step_is_not_accepted_after_its_override_has_ended_while_another_was_run
     assert_eq!(run.state.phase, Phase::Over(RunVerdict::Halted(Cause::NotAllowed)), "{:?}", run.events);
     assert!(!names(&run).contains(&"counts as done"));
 }
+
+#[test]
+fn p05_behind_a_skipped_first_step_what_the_whole_run_requires_is_held() {
+    let steps = vec![step("a", run_action(), &[], &[]), step("b", run_action(), &[], &[])];
+    let run = opened_with(procedure(&["backup fresh"], steps), vec![skip("a")]);
+    let Some(Effect::Prepare { step: 1, requires, hold, .. }) = run.open.last() else { panic!("{:?}", run.open) };
+    assert_eq!(
+        (requires.as_slice(), hold.as_slice()),
+        ([fact("backup fresh")].as_slice(), [fact("backup fresh")].as_slice())
+    );
+}
