@@ -7,7 +7,8 @@
 Of a log: follows the chain, works out the tree, holds it against the checkpoints beside the log and those that are given, and looks at the
 plans, policies and transcripts that entries name, in the folder `runs` beside that of the log (not with --entries-only). Of a bundle:
 the proof from its entries to its checkpoint, the signatures of the log's key, and every file that the entries name. Signatures are checked
-with openssl. Says what it finds, and exits with 0 or 11. It does not judge torn tails, what events can follow on each other, nor what
+with openssl. Where entries were archived, begins with what stands for
+them. Says what it finds, and exits with 0 or 11. It does not judge torn tails, what events can follow on each other, nor what
 people have signed.
 """
 import base64, hashlib, json, os, re, subprocess, sys, tempfile
@@ -115,17 +116,73 @@ def led_to(keys, known):
         led += [key] if before else []
     return led
 
+# What stands for archived entries.
+
+def push(parts, size, added):
+    """Adds a whole part at the right edge of a tree: `parts` are [its leaves, its root]."""
+    while parts and parts[-1][0] == size:
+        added, size = sha(b"\x01" + parts.pop()[1] + added), size * 2
+    parts.append([size, added])
+
+def top(parts):
+    """The root of a tree by its right edge."""
+    *rest, (_, right) = parts
+    for _, left in reversed(rest):
+        right = sha(b"\x01" + left + right)
+    return right
+
+def base_of(folder):
+    """What stands for archived entries, the parts of their tree, the entries that are in it, and the digest of the file."""
+    path = os.path.join(folder, "archived")
+    if not os.path.lexists(path):
+        return None
+    if os.path.islink(path):
+        raise ValueError("a link")
+    data = open(path, "rb").read()
+    base = json.loads(data)
+    count, edge = base["entries"], [unbase(part) for part in base["edge"]]
+    sizes = [1 << bit for bit in range(63, -1, -1) if count & 1 << bit]
+    if set(base) != {"version", "log", "entries", "last", "time", "edge", "checkpoint", "lines", "proof", "policies", "unlocked", "archive"} \
+            or base["version"] != 1 or count < 1 or len(edge) != len(sizes) or not re.fullmatch("[0-9a-f]{64}", base["last"]):
+        raise ValueError("not of its form")
+    parts = [list(part) for part in zip(sizes, edge)]
+    if checkpoint_of(base["checkpoint"])[1:3] != (count, top(parts)):
+        raise ValueError("its checkpoint is of other entries")
+    entries = [json.loads(line) for line in base["lines"]]
+    names = [(entry["seq"] == 1, entry["event"]) for entry in entries]
+    if names[:1] != [(True, "log_created")] or set(names[1:]) - {(False, "log_key_replaced")} or entries[0]["data"]["log"] != base["log"]:
+        raise ValueError("it has not the lines that it must have")
+    leaves = [(entry["seq"] - 1, sha(b"\x00" + line.encode())) for entry, line in zip(entries, base["lines"])]
+    proof, low = [unbase(one) for one in base["proof"]], 0
+    for size, part in parts:
+        if leaves and leaves[0][0] < low + size and climb(low, low + size, leaves, proof) != part:
+            raise ValueError("its lines are not in the tree")
+        low += size
+    if leaves or proof:
+        raise ValueError("its lines are not in the tree")
+    return base, parts, entries, hashlib.sha256(data).hexdigest()
+
 # A log.
 
 def log(folder, given, known, entries_only):
     findings, leaves, keys, known = [], [], [], keys_of(known)
-    segments = sorted(name for name in os.listdir(folder) if re.fullmatch(r"\d{16,}\.jsonl", name))
-    previous = "0" * 64
+    previous, archived, parts, beside_base, recorded = "0" * 64, 0, [], None, None
+    try:
+        found = base_of(folder)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        findings.append(f"what stands for archived entries cannot be believed: {error}")
+        found = None
+    if found:
+        base, parts, entries, digest = found
+        previous, archived, beside_base = base["last"], base["entries"], base["checkpoint"]
+        for entry in entries:
+            follow(keys, entry, known, findings)
+    segments = sorted(name for name in os.listdir(folder) if re.fullmatch(r"\d{16,}\.jsonl", name) and int(name[:-6]) > archived)
     for segment in segments:
         with open(os.path.join(folder, segment), "rb") as file:
             lines = [line for line in file.read().split(b"\n") if line]
         for line in lines:
-            number = len(leaves) + 1
+            number = archived + len(leaves) + 1
             try:
                 entry = json.loads(line)
                 entry["seq"], entry["prev"], entry["event"], entry["data"]
@@ -139,8 +196,12 @@ def log(folder, given, known, entries_only):
             previous = hashlib.sha256(line).hexdigest()
             leaves.append(sha(b"\x00" + line))
             follow(keys, entry, known, findings)
+            if entry["event"] == "entries_archived" and entry["data"]["entries"] == archived:
+                recorded = recorded or entry["data"]["base"]
             if entry["event"] in ("run_opened", "run_resumed", "step_ended") and not entries_only:
                 look_at_files(os.path.join(folder, "..", "runs", entry["run"]), entry, findings)
+    if found and recorded not in (None, digest):
+        findings.append("what stands for archived entries is not what the entry says")
     public = os.path.join(folder, "..", "keys", "log.pub")
     public = keys_of([open(public).read()]) if os.path.exists(public) else []
     last = [keys[-1][0]] if keys else public
@@ -148,14 +209,14 @@ def log(folder, given, known, entries_only):
         findings.append("no key that was given is that of the log, or leads to it")
     all_keys = [key for key, _, _ in keys] + known + public
     beside = [os.path.join(folder, name) for name in sorted(os.listdir(folder)) if re.fullmatch(r"\d{16,}\.checkpoint", name)]
-    for path in beside + given:
+    for path in beside + given + ([os.path.join(folder, "archived")] if found else []):
         if os.path.islink(path) or not os.path.isfile(path):
             findings.append(f"{path}: not a file")
             continue
         if os.path.getsize(path) == 0 and path in beside:
             continue
         try:
-            note = open(path, encoding="utf-8").read()
+            note = beside_base if os.path.basename(path) == "archived" else open(path, encoding="utf-8").read()
             _, size, tree, _, _ = checkpoint_of(note)
             believed = is_signed(note, [key for key in all_keys if not any(key == one and until and until <= size
                                                                            for one, until, _ in keys)])
@@ -164,11 +225,20 @@ def log(folder, given, known, entries_only):
             continue
         if not believed:
             findings.append(f"{path}: not signed by a key of this log")
-        elif size > len(leaves):
-            findings.append(f"{path}: {size} entries then, and {len(leaves)} can be read now")
-        elif root(leaves[:size]) != tree:
+        elif size > archived + len(leaves):
+            findings.append(f"{path}: {size} entries then, and {archived + len(leaves)} can be read now")
+        elif size < archived:
+            findings += [f"{path}: it speaks of archived entries"] if path in given else []
+        elif root_at(size - archived, parts, leaves) != tree:
             findings.append(f"{path}: entries 1 to {size} are others than then")
-    return findings, f"{len(leaves)} entries, head {previous}"
+    return findings, f"{archived + len(leaves)} entries, head {previous}"
+
+def root_at(count, parts, leaves):
+    """The root of a tree with this edge and so many more leaves."""
+    parts = [list(part) for part in parts]
+    for one in leaves[:count]:
+        push(parts, 1, one)
+    return top(parts) if parts else root([])
 
 # A bundle.
 

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::base::Base;
 use super::key::{former_keys, publish, signing_key};
 use super::line::MAX_LINE;
 use super::note::{Checkpoint, LogKey, PublicKey};
@@ -156,7 +157,8 @@ fn edge_of(home: &Home, key: &LogKey, signed: &[Signed]) -> Result<(Edge, Positi
             return Ok(done);
         }
     }
-    grow(home, Edge::default(), read(home)?, signed)
+    let edge = Base::of(&home.audit())?.map_or_else(Edge::default, |base| base.known().edge().clone());
+    grow(home, edge, read(home)?, signed)
 }
 
 /// Adds what the reader still finds. What was signed of fewer entries than the tree had is not looked at: it was when the tree was

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use super::read::{ReadError, Reader, list_names};
+use super::base::{self, Base};
+use super::read::{ReadError, Reader, list_names, nothing_after};
 use super::skim::Part;
 use super::tail::Position;
 use super::{Home, names};
@@ -26,6 +27,8 @@ pub(super) struct Backwards {
     expected: Option<(u64, String)>,
     /// What was given last: when nobody uses it any more, its room is used again.
     given: Vec<Arc<String>>,
+    /// Where the log begins: after what was archived.
+    begin: Position,
 }
 
 impl Backwards {
@@ -36,11 +39,13 @@ impl Backwards {
     /// There is no log, or its folder cannot be read.
     pub fn skimming(home: &Home) -> Result<Self, ReadError> {
         let folder = home.audit();
-        let left = names::segments(&list_names(&folder)?);
+        let base = Base::of(&folder)?;
+        let left = base::segments(base.as_ref(), &list_names(&folder)?);
         if left.is_empty() {
-            return Err(ReadError::NoLog { path: folder });
+            return Err(no_segments(folder, base));
         }
-        Ok(Self { folder, left, width: 1, waiting: Vec::new(), expected: None, given: Vec::new() })
+        let begin = base::start(base.as_ref());
+        Ok(Self { folder, left, width: 1, waiting: Vec::new(), expected: None, given: Vec::new(), begin })
     }
 
     /// Reads the end of the log, as strictly as everywhere, and gives it too, to read on from it what comes.
@@ -49,11 +54,13 @@ impl Backwards {
     /// There is no log, or its end cannot be read.
     pub fn strictly(home: &Home) -> Result<(Self, Reader), ReadError> {
         let folder = home.audit();
-        let mut left = names::segments(&list_names(&folder)?);
-        let Some(newest) = left.pop() else { return Err(ReadError::NoLog { path: folder }) };
+        let base = Base::of(&folder)?;
+        let mut left = base::segments(base.as_ref(), &list_names(&folder)?);
+        let Some(newest) = left.pop() else { return Err(no_segments(folder, base)) };
         let mut waiting = Vec::new();
-        let mut start = Position::first();
-        if newest != 1 {
+        let begin = base::start(base.as_ref());
+        let mut start = begin.clone();
+        if newest != begin.seq {
             let path = folder.join(names::segment(newest));
             let missing = |from: u64| ReadError::Damaged {
                 path: path.clone(),
@@ -62,7 +69,7 @@ impl Backwards {
                 entry: from,
                 problem: format!("this segment begins with entry {newest}: entries are missing"),
             };
-            let before = left.pop().ok_or_else(|| missing(1))?;
+            let before = left.pop().ok_or_else(|| missing(begin.seq))?;
             let part = Part::read(&folder.join(names::segment(before)), before, Vec::new())?;
             if part.next != newest {
                 return Err(missing(part.next));
@@ -74,7 +81,7 @@ impl Backwards {
         let mut end = Reader::from(home, &names::segment(newest), start)?;
         let found = end.by_ref().collect::<Result<Vec<_>, _>>()?;
         waiting.push(Part::of(found, newest));
-        Ok((Self { folder, left, width: 1, waiting, expected: None, given: Vec::new() }, end))
+        Ok((Self { folder, left, width: 1, waiting, expected: None, given: Vec::new(), begin }, end))
     }
 
     /// The next parts, the newest first; none when all were given. The further back, the more at once.
@@ -123,8 +130,12 @@ impl Backwards {
             }
         }
         match &self.expected {
-            Some((first, _)) if parts.is_empty() && *first != 1 => {
+            Some((first, _)) if parts.is_empty() && *first != self.begin.seq => {
                 Err(self.damaged(*first, 0, format!("the log begins with entry {first}: those before it are missing")))
+            }
+            Some((first, prev)) if parts.is_empty() && self.begin.prev.as_str() != prev => {
+                let problem = "was not written after the last one that was archived: their link is broken";
+                Err(self.damaged(*first, 0, format!("entry {first} {problem}")))
             }
             Some(_) | None => Ok(parts),
         }
@@ -136,6 +147,14 @@ impl Backwards {
         let first = names::segments(&all).into_iter().rfind(|first| *first <= entry).unwrap_or(1);
         let path = self.folder.join(names::segment(first));
         ReadError::Damaged { path, line: entry - first.min(entry) + 1, offset, entry, problem }
+    }
+}
+
+/// Why there is nothing to read.
+fn no_segments(folder: PathBuf, base: Option<Base>) -> ReadError {
+    match base {
+        None => ReadError::NoLog { path: folder },
+        Some(base) => nothing_after(&folder, &base),
     }
 }
 

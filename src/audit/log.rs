@@ -24,14 +24,14 @@ use super::error::{LogError, io_error};
 use super::key::{Birth, birth};
 use super::line::MAX_LINE;
 use super::lines::Lines;
-use super::policies::{PastPolicies, policies_of};
 use super::read::list_names;
-use super::segment::{Geometry, Head, Past, head_at, make_segment, make_whole, open_head, read_all, write_all};
+use super::segment::{Geometry, Head, Past, begin, head_at, make_segment, make_whole, open_head, read_all, write_all};
 use super::storage::{Directory, HomeProblem, Storage};
 use super::tail::{Position, Tail, judge};
 use super::{Home, names};
 use crate::history::entry::{Entry, VERSION, Who};
 use crate::history::event::Event;
+use crate::history::numbers::{Numbers, policies_of};
 use crate::id::{Digest, RunId};
 
 /// How long a segment is, in bytes, from the moment it has its name: 512 KiB. Opening reads the last one, so its length
@@ -92,6 +92,10 @@ impl Log {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Past::None,
             Err(error) => return Err(LogError::Io { doing: "read", path: home.runs(), source: Arc::new(error) }),
         };
+        if home.audit().join(names::ARCHIVE).symlink_metadata().is_ok() {
+            let problem = "it is an archive of a log that goes on elsewhere, so nothing is written into it; name another home with --home";
+            return Err(LogError::Home { path: home.path().to_owned(), problem: problem.to_owned() });
+        }
         let mut author = Author::new(who, boot.trim_end().to_owned())?;
         if !list_names(&home.audit()).is_ok_and(|all| all.iter().any(|name| names::first_of(name).is_some())) {
             author.birth = Some(birth(home));
@@ -154,7 +158,7 @@ pub(super) struct Writer<S: Storage> {
     author: Author,
     head: Head<S::File>,
     /// The policies of the entries that were followed or written since the log was opened.
-    past: PastPolicies,
+    past: Numbers,
     failed: Option<LogError>,
 }
 
@@ -187,7 +191,7 @@ impl<S: Storage> Writer<S> {
     ) -> Result<Self, LogError> {
         storage.lock().map_err(io_error("lock", &folder.join(names::LOCK)))?;
         let head = open_head(&storage, &folder, geometry, past)?;
-        let mut writer = Self { storage, folder, geometry, author, head, past: PastPolicies::default(), failed: None };
+        let mut writer = Self { storage, folder, geometry, author, head, past: Numbers::default(), failed: None };
         writer.start()?;
         writer.storage.unlock().map_err(io_error("unlock", &writer.folder.join(names::LOCK)))?;
         Ok(writer)
@@ -245,7 +249,14 @@ impl<S: Storage> Writer<S> {
         loop {
             let path = self.folder.join(&self.head.segment);
             if !self.storage.leads_to(&self.head.segment, &self.head.file).map_err(io_error("look at", &path))? {
-                return Err(self.damaged("the file was moved, removed or replaced while the log was in use"));
+                if !self.is_archived()? {
+                    return Err(self.damaged("the file was moved, removed or replaced while the log was in use"));
+                }
+                // Others have written more segments since, and moved this one into an archive.
+                let past = Past::Known { evidence: path };
+                self.head = open_head(&self.storage, &self.folder, self.geometry, &past)?;
+                read_on = ReadOn::FromDisk;
+                continue;
             }
             if read_on == ReadOn::IfMoved && !self.has_moved()? {
                 return Ok(found);
@@ -271,6 +282,14 @@ impl<S: Storage> Writer<S> {
             self.head = head_at(&self.storage, &self.folder, start)?;
             read_on = ReadOn::FromDisk;
         }
+    }
+
+    /// Whether the segment of the head was moved into an archive.
+    fn is_archived(&self) -> Result<bool, LogError> {
+        let begin = begin(&self.storage, &self.folder)?;
+        let is_there = self.storage.exists(&self.head.segment);
+        let is_there = is_there.map_err(io_error("look at", &self.folder.join(&self.head.segment)))?;
+        Ok(!is_there && names::first_of(&self.head.segment).is_some_and(|first| first < begin.seq))
     }
 
     fn has_moved(&self) -> Result<bool, LogError> {
@@ -305,7 +324,7 @@ impl<S: Storage> Writer<S> {
         while let Some(raw) = lines.next().map_err(io_error("read", &path))? {
             let mismatch = match head.at.follow(&raw) {
                 Ok(decoded) => {
-                    past.take(&decoded.entry.event);
+                    past.note(&decoded.entry.event);
                     continue;
                 }
                 Err(mismatch) => mismatch,
@@ -413,7 +432,7 @@ impl<S: Storage> Writer<S> {
         at.seq += count;
         at.prev = prev;
         at.batch = Some(first);
-        drafts.iter().for_each(|draft| self.past.take(draft.event));
+        drafts.iter().for_each(|draft| self.past.note(draft.event));
         Ok(recorded)
     }
 

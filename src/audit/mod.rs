@@ -17,7 +17,9 @@
 
 mod ahead;
 mod anchor;
+pub mod archive;
 mod backwards;
+mod base;
 mod bundle;
 mod contents;
 mod error;
@@ -50,6 +52,7 @@ mod tests;
 
 pub use anchor::{AnchorError, Made, checkpoint};
 pub use backwards::in_parallel;
+pub use base::{Archive, Base};
 pub use bundle::{Bundle, BundleError, BundleReport, Bundled, Known, bundle, verify_bundle};
 pub use error::LogError;
 pub use home::Home;
@@ -57,9 +60,9 @@ pub use key::{KeyError, OldKey, Replacement, public_key, replace_key};
 pub use line::{FIRST_PREV, MAX_LINE};
 pub use log::{Draft, Log, MAX_APPEND, RESERVE, Recorded, SEGMENT};
 pub use note::{Checkpoint, NoteError, PublicKey};
-pub use policies::PastPolicies;
-pub use read::{Found, ReadError, Reader, head, id, read, read_from};
-pub use report::{Finding, Kind, Objection, Report, Severity};
+pub use policies::numbers_beside;
+pub use read::{Found, ReadError, Reader, archived, head, id, read, read_from};
+pub use report::{Archived, Finding, Kind, Objection, Report, Severity};
 pub use runs::{Runs, WholeRun, runs, runs_with};
 pub use scan::entries_with;
 pub use skim::{Skimmed, Stamp, Turn};

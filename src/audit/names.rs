@@ -2,6 +2,10 @@
 
 /// The file whose lock is held while entries are written.
 pub(super) const LOCK: &str = "lock";
+/// What stands for the entries that were moved into an archive.
+pub(super) const ARCHIVED: &str = "archived";
+/// In the folder of a log that is an archive: nothing is written there any more.
+pub(super) const ARCHIVE: &str = "archive";
 /// A file that is being made and has not got its name yet; left over only by a crash.
 pub(super) const UNFINISHED: &str = "unfinished";
 /// The end of the name of a file set aside by a repair whose entry is not written yet.

@@ -107,7 +107,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// In words.
-    pub(super) fn claimed(note: &[u8]) -> Result<Self, NoteError> {
+    pub fn claimed(note: &[u8]) -> Result<Self, NoteError> {
         let note = std::str::from_utf8(note).ok().filter(|note| note.len() <= LONGEST);
         let Some((body, _)) = note.and_then(|note| note.split_once("\n\n")) else {
             return wrong("it is no checkpoint");

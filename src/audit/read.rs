@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::backwards::Backwards;
+use super::base::{self, Base};
 use super::lines::Lines;
 use super::log::Recorded;
 use super::skim::Part;
@@ -49,6 +50,12 @@ pub enum ReadError {
         /// What the system said.
         source: io::Error,
     },
+    /// Entries that were still to be read were archived meanwhile.
+    #[error("entries were moved into an archive while they were read, as {} says; run the command again", path.display())]
+    ArchivedMeanwhile {
+        /// What stands for them.
+        path: PathBuf,
+    },
     /// The chain is broken here; what follows was not read.
     #[error(
         "the audit log is damaged or was changed: {}, line {line} (byte {offset}), where entry {entry} belongs: \
@@ -69,18 +76,30 @@ pub enum ReadError {
     },
 }
 
-/// The entries of the log of this home, from the first. What a crash has left unfinished at the end, or another process
+/// What stands in this home for the entries of its log that were archived; none where none were, or where there is no log.
+///
+/// # Errors
+/// The file cannot be read, or is not what it must be.
+pub fn archived(home: &Home) -> Result<Option<Base>, ReadError> {
+    Base::of(&home.audit())
+}
+
+/// The entries of the log of this home, from the first, or from the first that was not archived. What a crash has left unfinished at the end, or another process
 /// is writing at this moment, is not yielded.
 ///
 /// # Errors
 /// There is no log, or its folder cannot be read. The iterator yields at most one error, as its last item.
 pub fn read(home: &Home) -> Result<Reader, ReadError> {
     let folder = home.audit();
-    let segments = list(&folder)?;
-    if segments.is_empty() {
-        return Err(ReadError::NoLog { path: folder });
+    let base = Base::of(&folder)?;
+    if base::segments(base.as_ref(), &list_names(&folder)?).is_empty() {
+        return Err(match base {
+            None => ReadError::NoLog { path: folder },
+            Some(base) => nothing_after(&folder, &base),
+        });
     }
-    Ok(Reader { folder, at: Position::first(), current: None, state: State::Reading })
+    let begin = base::start(base.as_ref());
+    Ok(Reader { folder, at: begin.clone(), begin, current: None, state: State::Reading })
 }
 
 /// The head of the log of this home: the number of its last entry, which is how many there are, and the SHA-256 of that entry's
@@ -96,7 +115,7 @@ pub fn head(home: &Home) -> Result<Option<(u64, Digest)>, ReadError> {
     loop {
         let parts = back.next()?;
         if parts.is_empty() {
-            return Ok(None);
+            return Ok(archived(home)?.map(|base| (base.entries(), base.last().clone())));
         }
         if let Some(last) = parts.iter().find_map(|part| part.lines.last()) {
             return Ok(Some((last.seq, Digest::of(last.text().as_bytes()))));
@@ -111,7 +130,8 @@ pub fn head(home: &Home) -> Result<Option<(u64, Digest)>, ReadError> {
 /// As [`read`]; also if that link is broken.
 pub fn read_from(home: &Home, seq: u64) -> Result<Reader, ReadError> {
     let folder = home.audit();
-    let segments = list(&folder)?;
+    let base = Base::of(&folder)?;
+    let segments = base::segments(base.as_ref(), &list_names(&folder)?);
     let at = segments.partition_point(|first| *first <= seq);
     let (Some(first), Some(before)) =
         (at.checked_sub(1).and_then(|at| segments.get(at)), at.checked_sub(2).and_then(|at| segments.get(at)))
@@ -138,6 +158,9 @@ pub fn read_from(home: &Home, seq: u64) -> Result<Reader, ReadError> {
 /// # Errors
 /// There is no log, or its beginning cannot be read.
 pub fn id(home: &Home) -> Result<String, ReadError> {
+    if let Some(base) = archived(home)? {
+        return Ok(base.log().to_owned());
+    }
     match read(home)?.next().transpose()?.map(|found| found.recorded.entry.event) {
         Some(Event::LogCreated { log, .. }) => Ok(log),
         Some(_) | None => Err(ReadError::NoLog { path: home.audit() }),
@@ -148,6 +171,8 @@ pub fn id(home: &Home) -> Result<String, ReadError> {
 #[derive(Debug)]
 pub struct Reader {
     folder: PathBuf,
+    /// Where it began.
+    begin: Position,
     at: Position,
     current: Option<Segment>,
     state: State,
@@ -188,6 +213,13 @@ fn lines(file: &Arc<File>, at: &Position) -> Lines<ReadAt> {
     Lines::new(Box::new(move |buffer, offset| read_at(&file, buffer, offset)), at.offset, at.line)
 }
 
+/// What was archived is all there is: the segments after it are missing, and there always are some.
+pub(super) fn nothing_after(folder: &Path, base: &Base) -> ReadError {
+    let entry = base.entries() + 1;
+    let problem = format!("entries 1 to {} are archived, and the segments after them are missing", base.entries());
+    ReadError::Damaged { path: folder.join(names::segment(entry)), line: 1, offset: 0, entry, problem }
+}
+
 /// What the reader does next.
 enum Next {
     Entry(Box<Found>),
@@ -223,7 +255,7 @@ impl Reader {
         let folder = home.audit();
         let file = Arc::new(open(&folder.join(segment))?);
         let current = Segment { name: segment.into(), lines: lines(&file, &at), file };
-        Ok(Self { folder, at, current: Some(current), state: State::Reading })
+        Ok(Self { folder, begin: at.clone(), at, current: Some(current), state: State::Reading })
     }
 
     /// Looks again for entries after the last one that was yielded: they may have been written since. After an error there are none.
@@ -243,10 +275,22 @@ impl Reader {
     }
 
     fn step(&mut self) -> Result<Next, ReadError> {
-        let Self { folder, at, current, .. } = self;
+        let Self { folder, begin, at, current, .. } = self;
         let segment = match current {
             Some(segment) => segment,
-            None => current.insert(Segment::open(folder, &names::segment(at.seq))?),
+            None => match Segment::open(folder, &names::segment(at.seq)) {
+                Ok(segment) => current.insert(segment),
+                Err(error) => match Base::of(folder)?.filter(|base| base.entries() >= at.seq) {
+                    None => return Err(error),
+                    // It was archived since this reader was made, which has not yielded anything yet.
+                    Some(base) if *at == *begin => {
+                        *at = base.start();
+                        *begin = base.start();
+                        return Ok(Next::Again);
+                    }
+                    Some(_) => return Err(ReadError::ArchivedMeanwhile { path: folder.join(names::ARCHIVED) }),
+                },
+            },
         };
         let path = || folder.join(&*segment.name);
         let io_error = |source| ReadError::Io { path: path(), source };
@@ -306,17 +350,12 @@ enum Newer {
 
 fn newer_segment(folder: &Path, at: &Position, current: &str) -> Result<Newer, ReadError> {
     let here = names::first_of(current).expect("segments are opened by their number");
-    let later = list(folder)?.into_iter().find(|first| *first > here);
+    let later = names::segments(&list_names(folder)?).into_iter().find(|first| *first > here);
     Ok(match later {
         None => Newer::None,
         Some(first) if first == at.seq => Newer::Next,
         Some(first) => Newer::Later(first),
     })
-}
-
-/// The first entries of all segments, in order.
-fn list(folder: &Path) -> Result<Vec<u64>, ReadError> {
-    Ok(names::segments(&list_names(folder)?))
 }
 
 /// The names of all files in the folder of the log.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::tree::Hash;
 use crate::id::{Digest, RunId};
 
 /// The most findings that are kept; further ones are counted. Bounds memory when a whole log is rubbish.
@@ -30,8 +31,21 @@ pub struct Report {
     pub anchored: Option<(u64, String)>,
     /// The same for a checkpoint that lies beside the log.
     pub anchored_beside: Option<(u64, String)>,
+    /// What was archived before the first entry.
+    pub archived: Option<Archived>,
+    /// How many entries the tree has, and its root.
+    pub tree: Option<(u64, Hash)>,
     /// What else was looked at by whoever followed the events, a line each.
     pub remarks: Vec<String>,
+}
+
+/// Entries that are in an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archived {
+    /// How many: from the first to this number.
+    pub entries: u64,
+    /// The folder of the archive that holds the last of them, when it was made.
+    pub folder: String,
 }
 
 /// What whoever follows the events of a run has against one of them.
@@ -193,6 +207,13 @@ impl fmt::Display for Report {
             [(self.entries, "entry", "entries"), (self.runs, "run", "runs"), (self.segments, "segment", "segments")]
                 .map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }));
         writeln!(f, "{entries} of {runs} in {segments}")?;
+        if let Some(Archived { entries, folder }) = &self.archived {
+            writeln!(
+                f,
+                "entries 1 to {entries} are archived; their archive verifies by itself (`interlock --home {folder} audit verify`), or together \
+                 with this log (--archive)"
+            )?;
+        }
         if let (Some(first), Some(last)) = (&self.first_time, &self.last_time) {
             writeln!(f, "from {first} to {last}")?;
         }
@@ -205,6 +226,9 @@ impl fmt::Display for Report {
         }
         match self.failures() {
             0 if self.entries == 0 => f.write_str("the log is empty"),
+            0 if self.archived.is_some() => f.write_str(
+                "the log verifies: every entry follows on the one before it, from the first that was not archived to the head",
+            ),
             0 => f.write_str("the log verifies: every entry follows on the one before it, from the first to the head"),
             1 => f.write_str("THE LOG DOES NOT VERIFY: 1 failure"),
             failures => write!(f, "THE LOG DOES NOT VERIFY: {failures} failures"),

@@ -4,12 +4,13 @@
 use std::fs;
 use std::io;
 
+use super::base::{self, Base};
 use super::line::decode;
 use super::read::{ReadError, list_names};
 use super::{Home, names};
 use crate::history::entry::Entry;
 
-/// The entries whose line has these bytes as they stand, in order; none if there is no log. Lines that are no entries, such as what a
+/// The entries whose line has these bytes as they stand, in order, of those that were not archived; none if there is no log. Lines that are no entries, such as what a
 /// crash has left unfinished, are passed over.
 ///
 /// # Errors
@@ -21,10 +22,16 @@ pub fn entries_with(home: &Home, words: &str) -> Result<Vec<Entry>, ReadError> {
         Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         all => all?,
     };
+    let base = Base::of(&folder)?;
     let mut found = Vec::new();
-    for first in names::segments(&all) {
+    for first in base::segments(base.as_ref(), &all) {
         let path = folder.join(names::segment(first));
-        let bytes = fs::read(&path).map_err(|source| ReadError::Io { path: path.clone(), source })?;
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            // What was archived meanwhile is not looked through.
+            Err(_) if Base::of(&folder)? != base => return entries_with(home, words),
+            Err(source) => return Err(ReadError::Io { path, source }),
+        };
         let text = String::from_utf8_lossy(&bytes);
         let mut rest: &str = &text;
         while let Some(at) = rest.find(words) {

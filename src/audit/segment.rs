@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::base::{self, Base};
 use super::error::{LogError, io_error};
 use super::line::decode;
 use super::lines::Lines;
@@ -41,6 +42,23 @@ pub(super) enum Past {
     Known { evidence: PathBuf },
 }
 
+/// What stands for the entries that were archived, if any were.
+fn base_of<S: Storage>(storage: &S, folder: &Path) -> Result<Option<Base>, LogError> {
+    let path = folder.join(names::ARCHIVED);
+    if !storage.exists(names::ARCHIVED).map_err(io_error("look at", &path))? {
+        return Ok(None);
+    }
+    let file = storage.open(names::ARCHIVED).map_err(io_error("open", &path))?;
+    let bytes = read_all(storage, &file).map_err(io_error("read", &path))?;
+    let damaged = |problem| LogError::Damaged { path, line: 1, offset: 0, entry: 1, problem };
+    Base::read(&bytes).map(Some).map_err(damaged)
+}
+
+/// Where the log begins: after what was archived.
+pub(super) fn begin<S: Storage>(storage: &S, folder: &Path) -> Result<Position, LogError> {
+    Ok(base::start(base_of(storage, folder)?.as_ref()))
+}
+
 /// Opens the last segment, at its start; makes the first one if there is no log.
 pub(super) fn open_head<S: Storage>(
     storage: &S,
@@ -50,14 +68,27 @@ pub(super) fn open_head<S: Storage>(
 ) -> Result<Head<S::File>, LogError> {
     let all = storage.names().map_err(io_error("list", folder))?;
     storage.sync_names().map_err(io_error("sync", folder))?;
-    let segments = names::segments(&all);
+    let base = base_of(storage, folder)?;
+    let begin = base::start(base.as_ref());
+    let segments = base::segments(base.as_ref(), &all);
     let Some(last) = segments.last() else {
         refuse_if_log_vanished(folder, &all, past)?;
         make_segment(storage, folder, geometry, 1)?;
         return head_at(storage, folder, Position::first());
     };
-    if *last == 1 {
-        return head_at(storage, folder, Position::first());
+    let first = segments.first().unwrap_or(last);
+    if *first != begin.seq {
+        let problem = format!("the segments with entries {} to {} are missing", begin.seq, first - 1);
+        return Err(LogError::Damaged {
+            path: folder.join(names::segment(*first)),
+            line: 1,
+            offset: 0,
+            entry: *first,
+            problem,
+        });
+    }
+    if *last == begin.seq {
+        return head_at(storage, folder, begin);
     }
     let Some(before) = segments.iter().rev().nth(1) else {
         return Err(LogError::Damaged {
@@ -65,7 +96,7 @@ pub(super) fn open_head<S: Storage>(
             line: 1,
             offset: 0,
             entry: *last,
-            problem: format!("the segments with entries 1 to {} are missing", last - 1),
+            problem: format!("the segments with entries {} to {} are missing", begin.seq, last - 1),
         });
     };
     let end = end_of(storage, folder, &names::segment(*before), *last)?;

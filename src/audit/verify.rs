@@ -9,23 +9,28 @@
 //! that was kept elsewhere can tell.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+mod held;
+
 use super::ahead::{Looked, Step, Understood, Unreadable, read_ahead};
 use super::anchor::kept;
+use super::base::{self, Base, bytes_of};
 use super::kept::Told;
 use super::key::public_key;
 use super::line::{Decoded, FIRST_PREV, LineError, plain};
 use super::lines::{LineEnd, Lines};
-use super::note::{Checkpoint, PublicKey};
-use super::read::{ReadError, list_names, open, read_at};
+use super::note::PublicKey;
+use super::read::{ReadError, list_names, nothing_after, open, read_at};
 use super::report::{Finding, Kind, Objection, Report, Severity};
 use super::succession::Succession;
 use super::tail::{Position, Tail, judge_unlocked};
 use super::tree::{Edge, Hash};
 use super::{Home, names};
 use crate::history::event::Event;
+use crate::history::ledger::key;
 use crate::id::{Digest, RunId};
 
 /// Verifies the whole log of this home, without the files that its entries name.
@@ -73,11 +78,32 @@ pub fn verify_against(
 ) -> Result<Report, ReadError> {
     let folder = home.audit();
     let all = list_names(&folder)?;
-    let segments = names::segments(&all);
-    let Some((last, finished)) = segments.split_last() else { return Err(ReadError::NoLog { path: folder }) };
+    let (base, problem) = match bytes_of(&folder.join(names::ARCHIVED)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (None, None),
+        Err(error) => (None, Some(format!("it cannot be read: {error}"))),
+        Ok(bytes) => match Base::read(&bytes) {
+            Ok(base) => (Some(base), None),
+            Err(problem) => (None, Some(problem)),
+        },
+    };
+    let segments = base::segments(base.as_ref(), &all);
+    let Some((last, finished)) = segments.split_last() else {
+        return Err(
+            base.map_or_else(|| ReadError::NoLog { path: folder.clone() }, |base| nothing_after(&folder, &base))
+        );
+    };
     let mut verifier = Verifier::new(folder, fold);
     verifier.given = anchors.keys.clone();
     let mut checkpoints: Vec<(Where, String, Vec<u8>)> = Vec::new();
+    if let Some(problem) = problem {
+        verifier.segment = names::ARCHIVED.to_owned();
+        let text = format!("what stands for archived entries cannot be believed: {problem}");
+        verifier.fail(Kind::Checkpoint, None, None, plain(&text));
+    }
+    if let Some(base) = &base {
+        verifier.begin_after(base);
+        checkpoints.push((Where::Beside, names::ARCHIVED.to_owned(), base.checkpoint().as_bytes().to_vec()));
+    }
     for (name, note) in kept(home)? {
         match note {
             Ok(note) => checkpoints.push((Where::Beside, name, note)),
@@ -91,11 +117,11 @@ pub fn verify_against(
     checkpoints.extend(given);
     verifier.sizes = checkpoints.iter().filter_map(|(_, _, note)| size_of(note)).collect();
     let files = (files == Files::LookedAt).then_some(home);
-    let mut first = 1;
+    let mut first = verifier.at.seq;
     read_ahead(&home.audit(), finished, files, |step| match step {
         Step::Begins { first: begins } => {
             first = begins;
-            verifier.begin(first);
+            verifier.begin_segment(first);
         }
         Step::Lines(lines) => lines.into_iter().for_each(|line| verifier.line(first, line)),
         Step::Ends { size } => verifier.end_of_segment(first, size),
@@ -103,6 +129,7 @@ pub fn verify_against(
     });
     verifier.last_segment(*last, files);
     verifier.others(&all);
+    verifier.is_recorded();
     let beside = public_key(home);
     let keys: Vec<PublicKey> = verifier.keys.all().chain(&anchors.keys).chain(&beside).cloned().collect();
     verifier.is_led_to(beside.as_ref());
@@ -143,7 +170,8 @@ struct Verifier<F> {
     unsettled: Option<(u64, usize)>,
     /// Numbers that were passed over, and where. An entry that stands out of order is taken out of them again.
     passed_over: Vec<(RangeInclusive<u64>, String, u64)>,
-    runs: HashSet<RunId>,
+    /// The runs that were met, by the bytes of their ids.
+    runs: HashSet<[u8; 16]>,
     broken_runs: HashSet<RunId>,
     clock: Option<(String, u64)>,
     repairs: Vec<(String, Digest, u64)>,
@@ -156,6 +184,10 @@ struct Verifier<F> {
     keys: Succession,
     /// The keys that are known to be the log's from elsewhere.
     given: Vec<PublicKey>,
+    /// What stands for the entries that were archived.
+    base: Option<Base>,
+    /// The entry that says that they were, and the digest in it.
+    archived_by: Option<(u64, Digest)>,
 }
 
 impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F> {
@@ -179,11 +211,13 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
             roots: BTreeMap::new(),
             keys: Succession::default(),
             given: Vec::new(),
+            base: None,
+            archived_by: None,
         }
     }
 
     /// Begins with the segment of this first entry.
-    fn begin(&mut self, first: u64) {
+    fn begin_segment(&mut self, first: u64) {
         self.report.segments += 1;
         self.segment = names::segment(first);
         (self.at.offset, self.at.line, self.at.batch) = (0, 1, None);
@@ -191,7 +225,7 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
 
     /// The segment that may still be written to. Its lines are looked at one by one, for what stands at its end may be being written.
     fn last_segment(&mut self, first: u64, files: Option<&Home>) {
-        self.begin(first);
+        self.begin_segment(first);
         let file = match open(&self.folder.join(&self.segment)) {
             Ok(file) => file,
             Err(error) => return self.fails(error.to_string()),
@@ -393,7 +427,7 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
             self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), run.clone(), text.to_owned());
         }
         if let Some(run) = &run
-            && self.runs.insert(run.clone())
+            && self.runs.insert(key(run))
         {
             self.report.runs += 1;
         }
@@ -409,17 +443,30 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
             };
             self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), run, plain(&problem));
         }
+        self.keys_of(Some(line), seq, &event);
         match event {
             Event::LogRepaired { kept_in, digest, .. } => self.repairs.push((kept_in, digest, seq)),
+            Event::EntriesArchived { entries, base, .. }
+                if self.base.as_ref().is_some_and(|base| base.entries() == entries) =>
+            {
+                self.archived_by.get_or_insert((seq, base));
+            }
+            _ => {}
+        }
+    }
+
+    /// What an entry says of the log's keys.
+    fn keys_of(&mut self, line: Option<u64>, seq: u64, event: &Event) {
+        match event {
             Event::LogCreated { key: Some(key), .. } => {
-                if let Err(problem) = self.keys.created(&key) {
-                    self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), None, plain(&problem));
+                if let Err(problem) = self.keys.created(key) {
+                    self.finding(Severity::Failure, Kind::Impossible, line, Some(seq), None, plain(&problem));
                 }
             }
             Event::LogKeyReplaced { old, new, signature, .. } => {
-                let problem = self.keys.replaced(seq, &old, &new, signature.as_deref());
+                let problem = self.keys.replaced(seq, old, new, signature.as_deref());
                 if let Some((severity, text)) = problem.err().map(|problem| problem.told(&self.given)) {
-                    self.finding(severity, Kind::Impossible, Some(line), Some(seq), None, plain(&text));
+                    self.finding(severity, Kind::Impossible, line, Some(seq), None, plain(&text));
                 }
             }
             _ => {}
@@ -446,8 +493,15 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
             self.fail(Kind::Kept, None, Some(seq), text);
         }
         for name in all {
-            let known =
-                names::first_of(name).is_some() || name == names::LOCK || names::size_of_checkpoint(name).is_some();
+            if names::first_of(name).is_some_and(|first| first < self.begin()) {
+                self.segment = plain(name);
+                let text = "this segment was archived, and is left over: `interlock audit archive` removes it";
+                self.note(Kind::UnknownFile, None, None, text.to_owned());
+                continue;
+            }
+            let known = names::first_of(name).is_some()
+                || [names::LOCK, names::ARCHIVED, names::ARCHIVE].contains(&name.as_str())
+                || names::size_of_checkpoint(name).is_some();
             if known || (names::place_of_torn(name).is_some() && !name.ends_with(names::UNRECORDED)) {
                 continue;
             }
@@ -465,74 +519,8 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
         }
     }
 
-    /// That the log's key is one of those that are known from elsewhere, or that one of these leads to it, if any were given.
-    fn is_led_to(&mut self, beside: Option<&PublicKey>) {
-        let Some(last) = self.keys.last().or(beside).cloned() else { return };
-        if self.given.is_empty() || self.given.contains(&last) || self.keys.led_to(&self.given).contains(&last) {
-            return;
-        }
-        self.segment = "keys/log.pub".to_owned();
-        let text = format!("the log's key is {last}, and none of the keys that were given is it or leads to it");
-        self.fail(Kind::Checkpoint, None, None, plain(&text));
-    }
-
-    /// Holds a checkpoint against the log.
-    fn checkpoint(&mut self, place: Where, name: &str, note: &[u8], keys: &[PublicKey]) {
-        self.segment = plain(name);
-        if place == Where::Beside && note.is_empty() {
-            let text = "the file is empty, so it says nothing of the log: a power cut left it so, or somebody emptied it; it can be removed";
-            return self.note(Kind::Checkpoint, None, None, text.to_owned());
-        }
-        let (checkpoint, key) = match Checkpoint::open(note, keys) {
-            Ok(opened) => opened,
-            Err(error) => return self.fail(Kind::Checkpoint, None, None, plain(&error.to_string())),
-        };
-        let (size, entries) = (checkpoint.size, self.edge.size());
-        if let Some(until) = self.keys.until(key).filter(|until| *until <= size) {
-            let text = format!(
-                "it speaks of {size} entries and is signed by a key that entry {until} replaced: whoever signed it had that key later than \
-                 the log did"
-            );
-            return self.fail(Kind::Checkpoint, None, Some(until), text);
-        }
-        match self.roots.get(&size) {
-            Some(root) if *root == checkpoint.root => {
-                let anchored = match place {
-                    Where::Beside => &mut self.report.anchored_beside,
-                    Where::Given => &mut self.report.anchored,
-                };
-                if anchored.as_ref().is_none_or(|(other, _)| *other < size) {
-                    *anchored = Some((size, key.to_string()));
-                }
-            }
-            Some(_) => {
-                let text = format!(
-                    "entries 1 to {size} are not those that were there when this checkpoint was signed: the log was made anew, or \
-                     entries were changed, exchanged, put in or taken out"
-                );
-                self.fail(Kind::Rewritten, None, Some(size), text);
-            }
-            None if size == 0 => self.fail(Kind::Checkpoint, None, None, "it speaks of no entries".to_owned()),
-            None => {
-                let head = self.report.head.as_ref().map_or(0, |(seq, _)| *seq);
-                // Lines at the end that cannot be read stand for an entry each.
-                if head.saturating_add(self.unreadable) < size {
-                    let text = format!(
-                        "there were {size} entries when this checkpoint was signed, and the last one now is entry {head}: the end was cut \
-                         off"
-                    );
-                    return self.fail(Kind::Cut, None, Some(head + 1), text);
-                }
-                let text = format!(
-                    "there were {size} entries when this checkpoint was signed, and only {entries} can be read: entries were removed, or \
-                     made unreadable"
-                );
-                self.fail(Kind::Rewritten, None, None, text);
-            }
-        }
-    }
-
     fn finish(mut self) -> Report {
+        self.report.tree = Some((self.edge.size(), self.edge.root()));
         for (passed, segment, line) in std::mem::take(&mut self.passed_over) {
             let (first, last) = (*passed.start(), *passed.end());
             self.segment = segment;

@@ -114,6 +114,18 @@ pub fn may_go_on(plan: &Plan) -> Result<(), String> {
 fn past_says_no(home: &Home, head: Option<&LogHead>, plan: &Digest) -> Result<Option<String>, Failure> {
     let unreadable = |error: audit::ReadError| Failure::Internal(error.to_string());
     let mut head_is_met = head.is_none();
+    if let Some(base) = audit::archived(home).map_err(unreadable)? {
+        // Whether a run of it has begun is told by what was written since it was made, and that must be all at hand.
+        let made_at = head.map_or(0, |head| head.entries);
+        if made_at < base.entries() {
+            return Ok(Some(format!(
+                "the plan was made when the audit log had {made_at} entries, and those up to {} are archived since, so whether it was run \
+                 before cannot be told here; make a new plan",
+                base.entries()
+            )));
+        }
+        head_is_met = head.is_some_and(|head| head.entries == base.entries() && head.digest == *base.last());
+    }
     let mut runs: BTreeSet<RunId> = BTreeSet::new();
     for found in audit::read_from(home, head.map_or(1, |head| head.entries)).map_err(unreadable)? {
         let recorded = found.map_err(unreadable)?.recorded;

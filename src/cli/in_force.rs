@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::audit::{Home, PastPolicies};
+use crate::audit::{self, Home};
 use crate::cli::Global;
 use crate::cli::failure::Failure;
 use crate::cli::given::show;
@@ -183,7 +183,7 @@ impl InForce {
     /// policy goes under none or an older one no more.
     pub fn weakened(&self, home: &Home) -> Result<Option<String>, Failure> {
         let recorded = self.recorded();
-        let past = PastPolicies::beside(home, &recorded).map_err(|error| Failure::Internal(error.to_string()))?;
+        let past = audit::numbers_beside(home, &recorded).map_err(|error| Failure::Internal(error.to_string()))?;
         Ok(past.more_than(&recorded))
     }
 

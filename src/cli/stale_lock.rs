@@ -218,7 +218,10 @@ impl Wanted<'_> {
         }
         let named = audit::entries_with(self.home, &format!("\"request\":\"{digest}\""))
             .map_err(|error| Failure::Internal(error.to_string()))?;
-        if named.iter().any(|entry| matches!(entry.event, Event::LockRemoved { .. })) {
+        let archived = audit::archived(self.home).map_err(|error| Failure::Internal(error.to_string()))?;
+        if named.iter().any(|entry| matches!(entry.event, Event::LockRemoved { .. }))
+            || archived.is_some_and(|base| base.unlocked().was_used(digest))
+        {
             return Ok(Err("this request was used already, and each is used once; ask again".to_owned()));
         }
         Ok(Ok(()))

@@ -137,18 +137,22 @@ impl Claim {
             ReadError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 RunOfClaim::Gone(format!("there is no audit log in {place}"))
             }
-            ReadError::Io { .. } => RunOfClaim::Unknown(error.to_string()),
+            ReadError::Io { .. } | ReadError::ArchivedMeanwhile { .. } => RunOfClaim::Unknown(error.to_string()),
             ReadError::Damaged { .. } => RunOfClaim::Gone(format!("the audit log in {place} does not verify: {error}")),
         };
         if let Some(phase) = self.phase_by_its_entries(&home) {
-            return self.standing(phase, None);
+            return self.standing(phase, None, false);
         }
         let reader = match audit::read(&home) {
             Ok(reader) => reader,
             Err(error) => return cannot(error),
         };
         let mut state = State::default();
-        let mut log = None;
+        let mut log = match audit::archived(&home) {
+            Ok(base) => base.map(|base| base.log().to_owned()),
+            Err(error) => return cannot(error),
+        };
+        let archived = log.is_some();
         for found in reader {
             let entry = match found {
                 Ok(found) => found.recorded.entry,
@@ -163,7 +167,7 @@ impl Claim {
                 log.get_or_insert(id);
             }
         }
-        self.standing(state.phase, log)
+        self.standing(state.phase, log, archived)
     }
 
     /// Where its run stands by its own entries, without reading what is older; none where only the whole log can tell.
@@ -176,10 +180,14 @@ impl Claim {
         (state.phase != Phase::New).then_some(state.phase)
     }
 
-    /// What that is for the claim, in a log of this id.
-    fn standing(&self, phase: Phase, log: Option<String>) -> RunOfClaim {
+    /// What that is for the claim, in a log of this id, of which older entries may have been archived.
+    fn standing(&self, phase: Phase, log: Option<String>, archived: bool) -> RunOfClaim {
         let place = self.home.display();
         match phase {
+            // Only runs that are over are archived.
+            Phase::New if archived && self.log.is_some() && self.log == log => {
+                RunOfClaim::Over(format!("by the audit log in {place} it is over and archived, or never began"))
+            }
             Phase::New if self.log.is_some() && self.log == log => match self.begun {
                 Begun::NotYet => RunOfClaim::Over(format!("by the audit log in {place} it never began")),
                 Begun::Recorded => RunOfClaim::Gone(format!(

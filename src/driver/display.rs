@@ -139,6 +139,7 @@ impl Display {
             | Event::LogRepaired { .. }
             | Event::LogKeyReplaced { .. }
             | Event::CheckpointSinkFailed { .. }
+            | Event::EntriesArchived { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::NotifyFailed { .. }

@@ -160,6 +160,7 @@ impl State {
             | Event::LogRepaired { .. }
             | Event::LogKeyReplaced { .. }
             | Event::CheckpointSinkFailed { .. }
+            | Event::EntriesArchived { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::NotifyFailed { .. }

@@ -325,6 +325,26 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         required: bool,
     },
+    /// The first entries of the log were moved out of the home, into an archive, before this one was written. Of no run.
+    EntriesArchived {
+        /// How many: all from the first of the log to this number are in archives from here on.
+        entries: u64,
+        /// The root of the tree over them.
+        root: Digest,
+        /// SHA-256 of the bytes of `audit/archived`, which stands for them in the home.
+        base: Digest,
+        /// The first of those that this archive holds; those before it are in the archives before it.
+        first: u64,
+        /// The folder that they were moved to.
+        folder: String,
+        /// How many segments they filled.
+        segments: u64,
+        /// How long these are, in bytes.
+        bytes: u64,
+        /// Why, in the person's words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// A command that the policy names was to be told of an entry, and was not. Of no run: it may be over by then.
     NotifyFailed {
         /// The run that the entry is of.
@@ -771,6 +791,7 @@ impl Event {
                 | Self::LockKept { .. }
                 | Self::NotifyFailed { .. }
                 | Self::CheckpointSinkFailed { .. }
+                | Self::EntriesArchived { .. }
         )
     }
 }

@@ -48,6 +48,7 @@ pub fn name(event: &Event) -> &'static str {
         Event::LockKept { .. } => "lock_kept",
         Event::NotifyFailed { .. } => "notify_failed",
         Event::CheckpointSinkFailed { .. } => "checkpoint_sink_failed",
+        Event::EntriesArchived { .. } => "entries_archived",
         Event::RunRefused { .. } => "run_refused",
         Event::RunOpened { .. } => "run_opened",
         Event::ApprovalAccepted(_) => "approval_accepted",

@@ -10,6 +10,8 @@ pub mod entry;
 pub mod event;
 pub mod glass;
 pub mod kind;
+pub mod ledger;
+pub mod numbers;
 pub mod outside;
 pub mod overrides;
 pub mod state;

@@ -88,7 +88,9 @@ fn change_words(event: &mut Event, change: &mut dyn FnMut(&mut String)) {
         | Event::TakeUpRefused { reason, .. }
         | Event::RunAbandoned { reason, .. }
         | Event::LogKeyReplaced { reason, .. } => change(reason),
-        Event::LogCreated { .. }
+        // What stands for archived entries has the same words, and was cleaned with them.
+        Event::EntriesArchived { .. }
+        | Event::LogCreated { .. }
         | Event::LogRepaired { .. }
         | Event::RunOpened { .. }
         | Event::ApprovalAccepted(_)

@@ -211,6 +211,7 @@ impl State {
             | Event::LogRepaired { .. }
             | Event::LogKeyReplaced { .. }
             | Event::CheckpointSinkFailed { .. }
+            | Event::EntriesArchived { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::NotifyFailed { .. } => refuse("an entry about the log inside a run"),

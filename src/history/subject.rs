@@ -37,6 +37,7 @@ impl Event {
             | Self::NotifyFailed { .. }
             | Self::LogKeyReplaced { .. }
             | Self::CheckpointSinkFailed { .. }
+            | Self::EntriesArchived { .. }
             | Self::RunRefused { .. }
             | Self::RunOpened { .. }
             | Self::ApprovalAccepted(_)

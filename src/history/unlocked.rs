@@ -3,13 +3,16 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::history::approval::{Approval, OVERRIDE};
 use crate::history::event::Event;
 use crate::history::state::{IllegalEvent, refuse};
 use crate::id::{Digest, Person};
 
 /// The removals of locks of one log, as its entries tell them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Unlocked {
     /// Who has signed which request.
     signed: BTreeSet<(Digest, Person)>,
@@ -43,6 +46,11 @@ impl Unlocked {
             return refuse(format!("the lock `{lock}` was removed by a request that was used before"));
         }
         Ok(())
+    }
+
+    /// Whether a lock was removed by this request.
+    pub fn was_used(&self, request: &Digest) -> bool {
+        self.used.contains(request)
     }
 
     fn sign(&mut self, approval: &Approval) -> Result<(), IllegalEvent> {

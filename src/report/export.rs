@@ -253,6 +253,7 @@ fn weight(event: &Event) -> (Severity, Outcome) {
         | Event::WaivedFactSeen { .. }
         | Event::RunAbandoned { .. }
         | Event::LogKeyReplaced { .. }
+        | Event::EntriesArchived { .. }
         | Event::LockRemoved { .. } => (Severity::Medium, Outcome::None),
         Event::LogRepaired { .. }
         | Event::SignalReceived { .. }

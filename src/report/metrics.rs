@@ -86,7 +86,7 @@ impl Tally {
     /// The entry cannot have followed, in words.
     pub fn take(&mut self, entry: &Entry) -> Result<(), String> {
         let time = DateTime::parse_from_rfc3339(&entry.time).map_or(0.0, |time| time.timestamp_micros() as f64 / 1e6);
-        self.entries += 1;
+        self.entries = entry.seq;
         self.last = Some(time);
         if let Event::LockRemoved { .. } = entry.event {
             *self.deviations.entry("stale_lock").or_default() += 1;

@@ -49,6 +49,11 @@ impl Teller {
                 escape_line(sink),
                 escape_line(why)
             )],
+            Event::EntriesArchived { entries, folder, reason, .. } => vec![format!(
+                "entries 1 to {entries} of the log were moved into archives, the last of them {}{}",
+                escape_line(folder),
+                reason.as_ref().map(|reason| format!(": {}", escape_line(reason))).unwrap_or_default()
+            )],
             Event::LogKeyReplaced { new, signature, reason, .. } => vec![format!(
                 "the log's key was replaced{}: {}; the new one is {}",
                 if signature.is_some() { "" } else { ", the old one being lost" },

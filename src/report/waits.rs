@@ -202,6 +202,7 @@ impl Waits {
             | Event::LogRepaired { .. }
             | Event::LogKeyReplaced { .. }
             | Event::CheckpointSinkFailed { .. }
+            | Event::EntriesArchived { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::RunRefused { .. }

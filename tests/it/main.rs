@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails it, with its place")]
 
 mod approvals;
+mod archives;
 mod audit_reading;
 mod audit_report;
 mod bundles;

@@ -13,10 +13,10 @@ use super::{CHECKPOINT, ENTRIES, ENVELOPE, MANIFEST, PROOF, rank, standing};
 use crate::audit::anchor::{AnchorError, checkpoint};
 use crate::audit::contents::{Contents, path_in};
 use crate::audit::key::signing_key;
-use crate::audit::read::{ReadError, open, read};
+use crate::audit::read::{ReadError, archived, open, read};
 use crate::audit::tar::{END, LARGEST, MOST, header, padding};
-use crate::audit::tree::{leaf, prove};
-use crate::audit::{Home, Made};
+use crate::audit::tree::{Known, leaf, prove};
+use crate::audit::{Base, Home, Made};
 use crate::history::event::Event;
 use crate::history::state::State;
 use crate::id::{Digest, RunId};
@@ -121,7 +121,15 @@ impl Taken {
     fn from_log(home: &Home, run: &RunId, made: &Made) -> Result<Self, BundleError> {
         let (mut lines, mut chosen) = (Vec::new(), Vec::new());
         let (mut contents, mut state) = (Contents::default(), State::default());
-        for found in read(home)?.take(usize::try_from(made.size).unwrap_or(usize::MAX)) {
+        let base = archived(home)?;
+        let (mut before, known) = (0, base.as_ref().map_or_else(Known::default, |base| base.known().clone()));
+        for (_, line) in base.iter().flat_map(Base::lines) {
+            before += 1;
+            lines.extend_from_slice(line.as_bytes());
+            lines.push(b'\n');
+        }
+        for found in read(home)?.take_while(|found| !matches!(found, Ok(found) if found.recorded.entry.seq > made.size))
+        {
             let recorded = found?.recorded;
             let entry = &recorded.entry;
             if entry.run.as_ref() == Some(run) {
@@ -141,7 +149,7 @@ impl Taken {
             Some(found) => found.map(|found| leaf(found.recorded.line.as_bytes())).map_err(BundleError::from),
             None => Err(BundleError::Wrong("the log became shorter meanwhile".to_owned())),
         };
-        let (root, hashes) = prove(made.size, &chosen, &mut leaves)?;
+        let (root, hashes) = prove(made.size, &known, &chosen, &mut leaves)?;
         if root != made.root {
             return Err(BundleError::Wrong("the log became another meanwhile".to_owned()));
         }
@@ -149,7 +157,7 @@ impl Taken {
         Ok(Self {
             lines,
             proof: proof.into_bytes(),
-            entries: chosen.len() as u64,
+            entries: before + chosen.len() as u64,
             contents,
             state: standing(&state).to_owned(),
         })

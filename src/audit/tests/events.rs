@@ -81,6 +81,16 @@ fn all() -> Vec<Event> {
     let mut all = vec![
         Event::LogCreated { log: text(), program: text(), key: Some(text()) },
         Event::LogRepaired { segment: text(), offset: 1, length: 2, digest: digest(), kept_in: text() },
+        Event::EntriesArchived {
+            entries: 9,
+            root: Digest::of(b"root"),
+            base: Digest::of(b"base"),
+            first: 1,
+            folder: text(),
+            segments: 1,
+            bytes: 524_288,
+            reason: Some(text()),
+        },
         Event::CheckpointSinkFailed { sink: text(), entries: 1, why: text(), required: true },
         Event::LogKeyReplaced { old: text(), new: text(), signature: Some(text()), reason: text() },
         Event::LockRemoved {
@@ -276,10 +286,11 @@ fn kind(event: &Event) -> usize {
         Event::NotifyFailed { .. } => 37,
         Event::LogKeyReplaced { .. } => 38,
         Event::CheckpointSinkFailed { .. } => 39,
+        Event::EntriesArchived { .. } => 40,
     }
 }
 
-const KINDS: usize = 40;
+const KINDS: usize = 41;
 
 #[test]
 fn there_is_a_sample_of_each_event() {

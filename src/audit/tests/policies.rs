@@ -4,9 +4,10 @@
 use proptest::prelude::{ProptestConfig, prop_assert_eq, proptest};
 
 use super::common::{Scratch, event, open, run_id, scratch};
-use crate::audit::{Draft, LogError, PastPolicies, read};
+use crate::audit::{Draft, LogError, numbers_beside, read};
 use crate::history::approval::PolicyInForce;
 use crate::history::event::Event;
+use crate::history::numbers::Numbers;
 use crate::id::Digest;
 
 fn opened(policies: Vec<PolicyInForce>) -> Event {
@@ -52,10 +53,10 @@ fn policies(numbers: [Option<u64>; 3]) -> Vec<PolicyInForce> {
 }
 
 /// All that the log says of the past, by reading it from the first entry.
-fn whole(scratch: &Scratch) -> PastPolicies {
-    let mut past = PastPolicies::default();
+fn whole(scratch: &Scratch) -> Numbers {
+    let mut past = Numbers::default();
     for found in read(&scratch.home).unwrap() {
-        past.take(&found.unwrap().recorded.entry.event);
+        past.note(&found.unwrap().recorded.entry.event);
     }
     past
 }
@@ -89,7 +90,7 @@ proptest! {
         let whole = whole(&scratch);
         for numbers in asked {
             let under = policies(numbers);
-            let quick = PastPolicies::beside(&scratch.home, &under).unwrap();
+            let quick = numbers_beside(&scratch.home, &under).unwrap();
             prop_assert_eq!(quick.more_than(&under), whole.more_than(&under));
         }
     }
@@ -101,20 +102,20 @@ fn p06_of_two_runs_that_open_at_the_same_moment_the_one_under_less_is_not_the_se
     let (mut one, mut other) = (open(&scratch.home).unwrap(), open(&scratch.home).unwrap());
     let (old, new) = (policies([Some(1), None, None]), policies([Some(2), None, None]));
     // Both have looked, and nothing speaks against either.
-    assert_eq!(PastPolicies::beside(&scratch.home, &old).unwrap().more_than(&old), None);
-    assert_eq!(PastPolicies::beside(&scratch.home, &new).unwrap().more_than(&new), None);
+    assert_eq!(numbers_beside(&scratch.home, &old).unwrap().more_than(&old), None);
+    assert_eq!(numbers_beside(&scratch.home, &new).unwrap().more_than(&new), None);
     other.append(&[Draft { run: Some(&run_id(2)), event: &opened(new.clone()) }]).unwrap();
     for late in [opened(old.clone()), resumed(old.clone()), opened(Vec::new())] {
         let refused = one.append(&[Draft { run: Some(&run_id(1)), event: &late }]).unwrap_err();
         assert!(matches!(refused, LogError::Weaker { .. }), "{refused}");
     }
     one.append(&[Draft { run: Some(&run_id(1)), event: &opened(new) }]).unwrap();
-    assert!(PastPolicies::beside(&scratch.home, &old).unwrap().more_than(&old).is_some());
+    assert!(numbers_beside(&scratch.home, &old).unwrap().more_than(&old).is_some());
 }
 
 #[test]
 fn no_log_says_nothing_of_the_past() {
     let scratch = scratch();
     let under = policies([Some(0), None, None]);
-    assert_eq!(PastPolicies::beside(&scratch.home, &under).unwrap(), PastPolicies::default());
+    assert_eq!(numbers_beside(&scratch.home, &under).unwrap(), Numbers::default());
 }

@@ -6,9 +6,9 @@ use clap::ValueEnum;
 use clap::builder::{EnumValueParser, TypedValueParser as _};
 
 use super::filter::{Filter, begun_or_taken_up};
-use super::{row, unreadable};
+use super::{archived_in_words, row, unreadable};
 use crate::audit::{self, Home, Turn, WholeRun, in_parallel};
-use crate::cli::failure::{Audience, Failure, put_to};
+use crate::cli::failure::{Audience, Failure, put_to, say};
 use crate::cli::{AnyFormat, Format};
 use crate::history::entry::Who;
 use crate::id::Digest;
@@ -89,6 +89,11 @@ impl List {
         }
         if !listed && format == ListFormat::Human {
             put_to(if any { "no run fits\n" } else { "no runs yet\n" })?;
+        }
+        if left > 0
+            && let Some(words) = archived_in_words(home)
+        {
+            say(&format!("interlock: {words}"));
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -60,7 +60,9 @@ fn collect(home: &Home) -> Result<(Tally, Seen), Failure> {
             Ok(_) => {}
             // Verifying, below, finds it as well.
             Err(ReadError::Damaged { .. }) => break,
-            Err(error @ (ReadError::Io { .. } | ReadError::NoLog { .. })) => return Err(unreadable(error)),
+            Err(error @ (ReadError::Io { .. } | ReadError::NoLog { .. } | ReadError::ArchivedMeanwhile { .. })) => {
+                return Err(unreadable(error));
+            }
         }
     }
     let report = audit::verify(home, |_, _, _| Ok(())).map_err(unreadable)?;

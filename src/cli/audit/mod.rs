@@ -1,5 +1,7 @@
 //! `interlock audit`: what was done, and whether the record of it was changed.
 
+mod archive;
+mod archives;
 mod bundle;
 mod checkpoint;
 mod export;
@@ -20,7 +22,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::audit::ReadError;
+use crate::audit::{self, Home, ReadError};
 use crate::cli::failure::Failure;
 use crate::cli::{Global, place};
 
@@ -44,6 +46,7 @@ pub enum Audit {
     Metrics(metrics::Metrics),
     Checkpoint(checkpoint::MakeCheckpoint),
     Bundle(bundle::MakeBundle),
+    Archive(archive::MakeArchive),
     Key(key::Key),
 }
 
@@ -62,9 +65,26 @@ impl Audit {
             Self::Metrics(metrics) => metrics.go(&home()?),
             Self::Checkpoint(checkpoint) => checkpoint.go(global, &home()?),
             Self::Bundle(bundle) => bundle.go(global, &home()?),
+            Self::Archive(archive) => archive.go(global, &home()?),
             Self::Key(key) => key.go(global, &home()?),
         }
     }
+}
+
+/// Where the runs are that are not in the log any more, in words; none where nothing was archived.
+fn archived_in_words(home: &Home) -> Option<String> {
+    let base = audit::archived(home).ok().flatten()?;
+    let folder = &base.archive().folder;
+    Some(format!(
+        "entries 1 to {}, up to {}, are archived, the last of them in {folder}; read them there: `interlock --home {folder} audit log`",
+        base.entries(),
+        base.time()
+    ))
+}
+
+/// The same after something else that is said.
+fn and_archived(home: &Home) -> String {
+    archived_in_words(home).map(|words| format!("; {words}")).unwrap_or_default()
 }
 
 fn unreadable(error: ReadError) -> Failure {

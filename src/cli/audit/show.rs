@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::list::damaged;
 use super::transcripts::{self, Shown};
-use super::unreadable;
+use super::{and_archived, unreadable};
 use crate::audit::{self, Home, Reader, WholeRun};
 use crate::cli::failure::{Audience, Failure, put, put_to, say};
 use crate::cli::{Format, Global};
@@ -136,10 +136,12 @@ impl Show {
         }
         match matching.as_slice() {
             [_] => {}
-            [] if self.run == "last" => return Err(Failure::Wrong("there are no runs yet".to_owned())),
+            [] if self.run == "last" => {
+                return Err(Failure::Wrong(format!("there are no runs yet{}", and_archived(home))));
+            }
             [] => {
                 let hint = "`interlock audit log` lists them";
-                return Err(Failure::Wrong(format!("there is no run `{}`; {hint}", self.run)));
+                return Err(Failure::Wrong(format!("there is no run `{}`; {hint}{}", self.run, and_archived(home))));
             }
             several => {
                 let named: Vec<&str> = several.iter().take(NAMED).map(|run| run.run.as_str()).collect();

@@ -1,19 +1,18 @@
 //! `interlock audit verify`: whether the record was changed.
 
-use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use super::archives::Archives;
 use super::signatures::{Kept, Of, Signatures};
 use super::unreadable;
-use crate::audit::{self, Anchors, Bundle, BundleReport, Files, Finding, Home, Known, Objection, PublicKey};
+use crate::audit::archive::Joint;
+use crate::audit::{self, Anchors, Bundle, BundleReport, Files, Finding, Home, Known, Objection, PublicKey, Report};
 use crate::cli::failure::{Failure, put};
 use crate::cli::{Format, Global, place};
 use crate::diagnostic::escape::escape_text;
-use crate::history::state::{Phase, State, Verdict};
-use crate::history::unlocked::Unlocked;
-use crate::id::RunId;
+use crate::history::ledger::Ledger;
 
 /// How much is read of what is to be a checkpoint, in bytes.
 const LONGEST_CHECKPOINT: u64 = 16 * 1024;
@@ -27,6 +26,7 @@ const LONGEST_CHECKPOINT: u64 = 16 * 1024;
 #[command(after_help = "Examples:
   interlock audit verify
   interlock audit verify --checkpoint /mnt/other/host.checkpoint --signers my_allowed_signers
+  interlock audit verify --archive /srv/archives/0193…-1-48211 --archive /srv/archives/0193…-48212-97530
   interlock audit verify --format json
   interlock audit verify run.bundle --key interlock/019a…+d5bf3aca+AWZ…
 
@@ -43,6 +43,9 @@ pub struct Verify {
     /// Also check each signature by the keys that this file says are whose (OpenSSH's allowed_signers), at the time of its entry
     #[arg(long, value_name = "FILE")]
     signers: Option<PathBuf>,
+    /// Also check this archive of the log, and that it joins on; may be given many times
+    #[arg(long, value_name = "DIR", conflicts_with = "bundle")]
+    archive: Vec<PathBuf>,
     /// Only the entries: not the plans, policies and transcripts that they name, such as where only the log was copied
     #[arg(long, conflicts_with = "bundle")]
     entries_only: bool,
@@ -90,33 +93,10 @@ impl Verify {
 
     /// Checks the log of the home.
     fn log(&self, global: &Global, home: &Home, anchors: &Anchors) -> Result<ExitCode, Failure> {
-        let mut states: BTreeMap<RunId, State> = BTreeMap::new();
-        let mut unlocked = Unlocked::default();
-        let mut signatures = Signatures::new(global, Kept::Beside(home), self.signers.as_deref())?;
-        let mut report = audit::verify_against(home, anchors, self.files(), |run, time, event| {
-            let Some(run) = run else {
-                unlocked.apply(event).map_err(|illegal| Objection::Illegal(illegal.to_string()))?;
-                return signatures.look(Of { run, plan: None, time }, event).map_err(Objection::NotBorneOut);
-            };
-            let state = states.entry(run.clone()).or_default();
-            state.apply(event).map_err(|illegal| Objection::Illegal(illegal.to_string()))?;
-            let of = Of { run: Some(run), plan: state.plan.as_ref(), time };
-            let borne_out = signatures.look(of, event).map_err(Objection::NotBorneOut);
-            match state.phase {
-                // It may be taken up again, from where it stands.
-                Phase::Over(Verdict::Halted(_))
-                | Phase::New
-                | Phase::Ready { .. }
-                | Phase::Acting { .. }
-                | Phase::Verifying { .. }
-                | Phase::Failed { .. } => {}
-                Phase::Over(Verdict::Completed | Verdict::Undone | Verdict::Abandoned | Verdict::Refused(_)) => {
-                    *state = state.what_remains();
-                }
-            }
-            borne_out
-        })
-        .map_err(unreadable)?;
+        let archives = Archives::look(global, &self.archive, anchors, self.files(), self.signers.as_deref())?;
+        let (mut report, signatures) = whole(global, home, &archives.rest, self.files(), self.signers.as_deref())?;
+        let joint = audit::archived(home).ok().flatten().map(|base| Joint::begins(&base));
+        archives.join(&mut report, joint.as_ref());
         if self.entries_only {
             let remark = "the files that entries name, such as plans and transcripts, were not looked at";
             report.remarks.push(remark.to_owned());
@@ -134,12 +114,40 @@ impl Verify {
                     "anchored": report.anchored.as_ref().map(|(entry, _)| entry),
                     "anchored_beside": report.anchored_beside.as_ref().map(|(entry, _)| entry),
                     "signatures": signatures.in_json(),
+                    "archived": report.archived.as_ref().map(|archived| archived.entries), "archives": archives.in_json(),
                 });
                 put(&format!("{line}\n"))?;
             }
         }
         Ok(if report.verifies() { ExitCode::SUCCESS } else { ExitCode::from(11) })
     }
+}
+
+/// Checks the whole log of a home, with people's signatures in it; and gives what there is to say of these.
+pub(super) fn whole<'a>(
+    global: &Global,
+    home: &'a Home,
+    anchors: &Anchors,
+    files: Files,
+    signers: Option<&Path>,
+) -> Result<(Report, Signatures<'a>), Failure> {
+    let mut runs = Ledger::default();
+    // What stands for archived entries is looked at there; where it is wrong, so is the log.
+    let mut unlocked = audit::archived(home).ok().flatten().map(|base| base.unlocked().clone()).unwrap_or_default();
+    let mut signatures = Signatures::new(global, Kept::Beside(home), signers)?;
+    let report = audit::verify_against(home, anchors, files, |run, time, event| {
+        let Some(run) = run else {
+            unlocked.apply(event).map_err(|illegal| Objection::Illegal(illegal.to_string()))?;
+            return signatures.look(Of { run, plan: None, time }, event).map_err(Objection::NotBorneOut);
+        };
+        let looked = runs.apply(run, event, |state| {
+            let of = Of { run: Some(run), plan: state.plan.as_ref(), time };
+            signatures.look(of, event).map_err(Objection::NotBorneOut)
+        });
+        looked.map_err(|illegal| Objection::Illegal(illegal.to_string()))?
+    })
+    .map_err(unreadable)?;
+    Ok((report, signatures))
 }
 
 /// Checks a bundle, with people's signatures in it; and gives what is to be said of these to programs.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::unreadable;
+use super::{and_archived, unreadable};
 use crate::audit::{self, Home};
 use crate::cli::failure::Failure;
 use crate::id::RunId;
@@ -34,12 +34,15 @@ pub(super) fn find(home: &Home, given: &str) -> Result<RunId, Failure> {
         }
     }
     if given == LAST {
-        return newest.ok_or_else(|| Failure::Wrong("there are no runs yet".to_owned()));
+        return newest.ok_or_else(|| Failure::Wrong(format!("there are no runs yet{}", and_archived(home))));
     }
     let mut all = fitting.iter();
     match (all.next(), fitting.len()) {
         (Some(run), 1) => Ok(run.clone()),
-        (None, _) => Err(Failure::Wrong(format!("there is no run `{given}`; `interlock audit log` lists them"))),
+        (None, _) => Err(Failure::Wrong(format!(
+            "there is no run `{given}`; `interlock audit log` lists them{}",
+            and_archived(home)
+        ))),
         (Some(_), several) => Err(Failure::Wrong(format!(
             "`{given}` fits {several} runs; give more of the id: {}",
             fitting.iter().take(NAMED).map(RunId::to_string).collect::<Vec<_>>().join(", ")

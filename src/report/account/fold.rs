@@ -341,6 +341,7 @@ impl Account {
             | Event::LogRepaired { .. }
             | Event::LogKeyReplaced { .. }
             | Event::CheckpointSinkFailed { .. }
+            | Event::EntriesArchived { .. }
             | Event::LockRemoved { .. }
             | Event::LockKept { .. }
             | Event::GlassTold { .. }
