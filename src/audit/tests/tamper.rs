@@ -403,7 +403,7 @@ fn segments_that_are_missing_renamed_shortened_or_empty_are_named() {
     assert_eq!(kinds(&all), (vec![], true, true));
     assert_eq!(kinds(&[all[0].clone(), all[2].clone(), all[3].clone()]), (vec![Kind::Missing], false, true));
     assert_eq!(kinds(&[all[0].clone(), all[1].clone(), all[3].clone()]), (vec![Kind::Missing], false, false));
-    assert_eq!(kinds(&all[1..]), (vec![Kind::Missing], false, true));
+    assert_eq!(kinds(&all[1..]), (vec![Kind::Missing], false, false));
     assert_eq!(kinds(&all[3..]), (vec![Kind::Missing], false, false));
     let mut renamed = all.clone();
     renamed[1].0 = "0000000000000017.jsonl";

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::unreadable;
 use super::verify::whole;
 use crate::audit::archive::{Joint, Span, joins};
 use crate::audit::{self, Anchors, Checkpoint, Files, Finding, Home, Kind, Report, Severity};
@@ -17,30 +16,39 @@ pub(super) struct Archives {
 }
 
 impl Archives {
-    /// Verifies each, with the checkpoints that were kept elsewhere of entries in it.
+    /// Verifies each, with the checkpoints that were kept elsewhere of entries in it. The log goes on after so many entries.
     pub(super) fn look(
         global: &Global,
         folders: &[PathBuf],
         anchors: &Anchors,
+        log_begins: Option<&Joint>,
         files: Files,
         signers: Option<&Path>,
     ) -> Result<Self, Failure> {
-        let mut looked_at = Vec::with_capacity(folders.len());
-        let mut rest = Anchors { checkpoints: anchors.checkpoints.clone(), keys: anchors.keys.clone() };
+        let mut homes = Vec::with_capacity(folders.len());
         for folder in folders {
             let name = folder.display().to_string();
             let home = Home::new(folder).map_err(|error| Failure::Wrong(format!("{name}: {error}")))?;
-            let begins = audit::archived(&home).map_err(unreadable)?.map(|base| Joint::begins(&base));
-            let of_it = |size: u64| begins.as_ref().is_none_or(|joint| joint.entries() < size);
-            let last = audit::head(&home).map_err(unreadable)?.map_or(0, |(last, _)| last);
+            // One that cannot be believed is a finding, like everything that is wrong there.
+            let begins = audit::archived(&home).ok().flatten().map(|base| Joint::begins(&base));
+            homes.push((name, home, begins));
+        }
+        homes.sort_by_key(|(_, _, begins)| after(begins.as_ref()));
+        let ends: Vec<u64> = homes.iter().skip(1).map(|(_, _, begins)| after(begins.as_ref())).collect();
+        let ends = ends.into_iter().chain([after(log_begins)]);
+        let mut looked_at = Vec::with_capacity(folders.len());
+        let mut rest = Anchors { checkpoints: anchors.checkpoints.clone(), keys: anchors.keys.clone() };
+        for ((name, home, begins), last) in homes.iter().zip(ends) {
             let (here, others) = rest.checkpoints.into_iter().partition(|(_, note)| {
-                Checkpoint::claimed(note).is_ok_and(|checkpoint| of_it(checkpoint.size) && checkpoint.size <= last)
+                Checkpoint::claimed(note)
+                    .is_ok_and(|checkpoint| after(begins.as_ref()) < checkpoint.size && checkpoint.size <= last)
             });
             rest.checkpoints = others;
             // By which key an archive was signed is told by the log that goes on from it.
             let anchors = Anchors { checkpoints: here, keys: Vec::new() };
-            let (report, _) = whole(global, &home, &anchors, files, signers)?;
-            looked_at.push((Span { name, begins, ends: Joint::ends(&report) }, report));
+            let (report, _) = whole(global, home, &anchors, files, signers)?;
+            let span = Span { name: name.clone(), begins: begins.clone(), ends: Joint::ends(&report) };
+            looked_at.push((span, report));
         }
         Ok(Self { looked_at, rest })
     }
@@ -85,4 +93,9 @@ impl Archives {
         };
         self.looked_at.iter().map(one).collect()
     }
+}
+
+/// How many entries come before it.
+fn after(begins: Option<&Joint>) -> u64 {
+    begins.map_or(0, Joint::entries)
 }

@@ -93,9 +93,10 @@ impl Verify {
 
     /// Checks the log of the home.
     fn log(&self, global: &Global, home: &Home, anchors: &Anchors) -> Result<ExitCode, Failure> {
-        let archives = Archives::look(global, &self.archive, anchors, self.files(), self.signers.as_deref())?;
-        let (mut report, signatures) = whole(global, home, &archives.rest, self.files(), self.signers.as_deref())?;
         let joint = audit::archived(home).ok().flatten().map(|base| Joint::begins(&base));
+        let (files, signers) = (self.files(), self.signers.as_deref());
+        let archives = Archives::look(global, &self.archive, anchors, joint.as_ref(), files, signers)?;
+        let (mut report, signatures) = whole(global, home, &archives.rest, files, signers)?;
         archives.join(&mut report, joint.as_ref());
         if self.entries_only {
             let remark = "the files that entries name, such as plans and transcripts, were not looked at";
