@@ -238,7 +238,9 @@ fn p11_a_run_whose_folder_is_gone_is_given_up_and_its_lock_is_free() {
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert_eq!(case.dead.last("run_abandoned")["reason"], "its folder is gone");
     assert!(case.is_free());
-    assert_eq!(case.dead.interlock(&["audit", "verify"]).code, 0);
+    let verified = case.dead.interlock(&["audit", "verify"]);
+    assert!(verified.code == 11 && verified.stdout.contains("plan.yaml, is missing"), "{}", verified.stdout);
+    assert_eq!(case.dead.interlock(&["audit", "verify", "--entries-only"]).code, 0);
 }
 
 #[test]
