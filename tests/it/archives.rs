@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use interlock::audit::{Draft, Home, Log};
 use interlock::history::entry::Who;
 use interlock::history::event::{Cause, Event};
 use interlock::id::{Digest, RunId};
 
-use crate::support::{Ran, Scratch};
+use crate::approvals::Site;
+use crate::support::{Ran, Scratch, finish};
 
 const RUNBOOK: &str = "interlock: 1\nname: one\nsteps:\n  - {id: a, run: [echo, one]}\n";
 const HALTS: &str = "interlock: 1\nname: halts\nsteps:\n  - {id: a, run: ['false']}\n";
@@ -313,6 +315,14 @@ fn p08_nothing_is_archived_where_the_log_does_not_verify_or_the_place_is_wrong()
     }
     let dry = case.archive(&["--dry-run"]);
     assert!(dry.code == 0 && dry.stdout.starts_with("would archive entries 1 to "), "{}{}", dry.stdout, dry.stderr);
+    let old = case.archive(&["--before", "2020-01-01T00:00:00Z"]);
+    assert!(
+        old.code == 0 && old.stdout.starts_with("nothing to archive: 0000000000000001.jsonl"),
+        "{}{}",
+        old.stdout,
+        old.stderr
+    );
+    assert_eq!(case.archive(&["--before", "2020-01-01T00:00:00Z", "--keep-segments", "2"]).code, 2);
     assert!(names(&case.archives(), "").is_empty());
     let run =
         names(&home.join("runs"), "").into_iter().find(|run| home.join("runs").join(run).join("plan.yaml").exists());
@@ -407,4 +417,60 @@ fn p08_a_plan_from_before_what_is_archived_is_not_run() {
     assert_eq!(plan("late.yaml").code, 0);
     assert_eq!(case.0.interlock(&["run", "late.yaml"]).code, 0);
     case.both(0, "are archived");
+}
+
+#[test]
+fn p08_a_home_whose_runs_under_a_policy_are_archived_goes_under_none_or_an_older_one_no_more() {
+    let site = Site::new("");
+    let policy = site.path().join("policy.yaml");
+    let case = Case(site.scratch);
+    std::fs::create_dir(case.archives()).unwrap();
+    let runbook = case.0.write("runbook.yaml", RUNBOOK);
+    let under = |policy: Option<&Path>, arguments: &[&str]| {
+        let mut command = case.0.command(arguments);
+        command.envs(policy.map(|policy| ("INTERLOCK_POLICY", policy)));
+        finish(command.spawn().unwrap())
+    };
+    let run = ["run", runbook.to_str().unwrap()];
+    assert_eq!(under(Some(&policy), &run).code, 0);
+    case.fill(4);
+    let to = case.archives();
+    let archive = ["audit", "archive", "--to", to.to_str().unwrap()];
+    let ran = under(None, &archive);
+    assert_eq!(ran.code, 4, "who may not operate does not archive: {}", ran.stderr);
+    assert!(names(&to, "").is_empty());
+    let ran = under(Some(&policy), &archive);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(!case.0.events().contains(&"run_opened".to_owned()), "the run is archived");
+    let ran = under(None, &run);
+    assert!(ran.code == 4 && ran.stderr.contains("no policy is in force"), "{}", ran.stderr);
+    let older = std::fs::read_to_string(&policy).unwrap().replace("number: 12", "number: 11");
+    let older = case.0.write("policy.yaml", &older);
+    let ran = under(Some(&older), &run);
+    assert!(ran.code == 4 && ran.stderr.contains("went under number 12 before"), "{}", ran.stderr);
+}
+
+#[test]
+fn p08_who_writes_while_entries_are_archived_is_not_disturbed() {
+    let case = Case::new(3);
+    let mut log = case.log();
+    let is_over = AtomicBool::new(false);
+    let written = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut written = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                refuse(&mut log);
+                written += 1;
+            }
+            written
+        });
+        let ran = case.archive(&[]);
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+        writer.join().unwrap()
+    });
+    assert!(written > 0);
+    case.both(0, "are archived");
+    let folder = case.archives().join(&names(&case.archives(), "")[0]);
+    case.with(&[&folder], 0, "verify");
 }
