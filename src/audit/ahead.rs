@@ -85,7 +85,7 @@ pub(super) enum Step {
         first: u64,
     },
     /// It has these lines next.
-    Lines(Vec<Looked>),
+    Lines(Arc<Vec<Looked>>),
     /// It has no more.
     Ends {
         /// How many bytes it has.
@@ -106,10 +106,15 @@ pub(super) fn read_ahead(folder: &Path, firsts: &[u64], home: Option<&Home>, mut
         for _ in 0..threads {
             let work = Arc::clone(&work);
             scope.spawn(move || {
+                // Memory is given back where it was taken: from elsewhere that takes longer than looking at the lines.
+                let mut given: VecDeque<Arc<Vec<Looked>>> = VecDeque::new();
                 loop {
                     let next = work.lock().map(|work| work.recv());
                     let Ok(Ok(stretch)) = next else { return };
-                    stretch.look(home);
+                    given.push_back(stretch.look(home));
+                    while given.front().is_some_and(|oldest| Arc::strong_count(oldest) == 1) {
+                        given.pop_front();
+                    }
                 }
             });
         }
@@ -140,7 +145,7 @@ pub(super) fn read_ahead(folder: &Path, firsts: &[u64], home: Option<&Home>, mut
 }
 
 /// Splits a segment into stretches. Gives its size.
-fn feed(path: &Path, mut give: impl FnMut(Stretch, Receiver<Vec<Looked>>)) -> Result<u64, String> {
+fn feed(path: &Path, mut give: impl FnMut(Stretch, Receiver<Arc<Vec<Looked>>>)) -> Result<u64, String> {
     let file = open(path).map_err(|error| error.to_string())?;
     let mut lines = Lines::new(|buffer: &mut [u8], offset| read_at(&file, buffer, offset), 0, 1);
     let mut more = true;
@@ -175,25 +180,28 @@ struct Stretch {
     bytes: Vec<u8>,
     /// Where in these bytes each line begins, and what else is known of it.
     marks: Vec<(usize, RawLine<'static>)>,
-    reply: SyncSender<Vec<Looked>>,
+    reply: SyncSender<Arc<Vec<Looked>>>,
 }
 
 impl Stretch {
-    fn look(self, home: Option<&Home>) {
+    /// Looks at them, hands that on, and gives it back too.
+    fn look(self, home: Option<&Home>) -> Arc<Vec<Looked>> {
         let ends = self.marks.iter().skip(1).map(|(from, _)| *from).chain([self.bytes.len()]);
         let lines = self.marks.iter().zip(ends).map(|((from, mark), end)| {
             let raw = RawLine { bytes: &self.bytes[*from..end], ..*mark };
             Looked::at(&raw, home)
         });
+        let lines = Arc::new(lines.collect());
         // Nobody waits any more if who takes the lines has failed.
-        let _ = self.reply.send(lines.collect());
+        let _ = self.reply.send(Arc::clone(&lines));
+        lines
     }
 }
 
 /// A step, or the promise of one.
 enum UnderWay {
     Here(Step),
-    There(Receiver<Vec<Looked>>),
+    There(Receiver<Arc<Vec<Looked>>>),
 }
 
 impl UnderWay {

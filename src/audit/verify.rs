@@ -123,7 +123,7 @@ pub fn verify_against(
             first = begins;
             verifier.begin_segment(first);
         }
-        Step::Lines(lines) => lines.into_iter().for_each(|line| verifier.line(first, line)),
+        Step::Lines(lines) => lines.iter().for_each(|line| verifier.line(first, line)),
         Step::Ends { size } => verifier.end_of_segment(first, size),
         Step::Fails(problem) => verifier.fails(problem),
     });
@@ -253,7 +253,7 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
                     Ok(Tail::Damaged { .. }) | Err(_) => damaged_at = Some(self.at.seq),
                 }
             }
-            self.line(first, line);
+            self.line(first, &line);
         }
     }
 
@@ -264,7 +264,7 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
     }
 
     /// Takes a line of the segment that begins with this entry by its name.
-    fn line(&mut self, first: u64, line: Looked) {
+    fn line(&mut self, first: u64, line: &Looked) {
         if line.offset != self.at.offset {
             let text = "blank lines stand between entries, and the program leaves none: something was blanked out";
             self.fail(Kind::Blank, Some(self.at.line), Some(self.at.seq), text.to_owned());
@@ -274,9 +274,9 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
             let text = format!("the file's name says that its first entry is {first}, and another one stands there");
             self.fail(Kind::SegmentName, Some(line.number), Some(first), text);
         }
-        match line.is {
+        match &line.is {
             Ok(understood) => self.entry(line.number, understood),
-            Err(unreadable) => self.unreadable(line.number, &unreadable),
+            Err(unreadable) => self.unreadable(line.number, unreadable),
         }
         if line.end == LineEnd::EndOfFile {
             let text = "the file ends in this line, without a newline: it was cut off".to_owned();
@@ -316,15 +316,15 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
     }
 
     /// Takes an entry into account: where it stands, then what it says.
-    fn entry(&mut self, line: u64, understood: Understood) {
+    fn entry(&mut self, line: u64, understood: &Understood) {
         let Understood { decoded: Decoded { entry, batch }, digest, leaf, files } = understood;
-        let (seq, run) = (entry.seq, entry.run.clone());
+        let (seq, batch, run) = (entry.seq, *batch, entry.run.as_ref());
         self.report.entries += 1;
         let expected = self.at.seq;
         let mut broken = None;
         if seq < expected {
-            self.out_of_place(line, seq, run);
-            self.stray = Some(digest);
+            self.out_of_place(line, seq, run.cloned());
+            self.stray = Some(digest.clone());
             return;
         }
         if seq > expected {
@@ -343,15 +343,15 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
                 ),
             };
             broken = Some((seq, self.report.findings.len()));
-            self.finding(Severity::Failure, Kind::BrokenLink, Some(line), Some(seq), run.clone(), text);
+            self.finding(Severity::Failure, Kind::BrokenLink, Some(line), Some(seq), run.cloned(), text);
         } else if batch < seq && self.at.batch != Some(batch) {
             let text = format!("it claims to be written together with entry {batch}, which it cannot be");
-            self.finding(Severity::Failure, Kind::Unreadable, Some(line), Some(seq), run.clone(), text);
+            self.finding(Severity::Failure, Kind::Unreadable, Some(line), Some(seq), run.cloned(), text);
         }
         if broken.is_none() && seq == expected {
             self.settle();
         }
-        self.edge.push(leaf);
+        self.edge.push(*leaf);
         if self.sizes.contains(&self.edge.size()) {
             self.roots.insert(self.edge.size(), self.edge.root());
         }
@@ -361,14 +361,14 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
         self.at.seq = seq + 1;
         self.at.prev = digest.clone();
         self.at.batch = Some(batch);
-        self.report.head = Some((seq, digest));
+        self.report.head = Some((seq, digest.clone()));
         self.report.first_time.get_or_insert_with(|| entry.time.clone());
-        self.clock(line, seq, entry.boot, entry.mono);
+        self.clock(line, seq, &entry.boot, entry.mono);
         for Told { severity, kind, text } in files {
-            self.finding(severity, kind, Some(line), Some(seq), run.clone(), text);
+            self.finding(*severity, *kind, Some(line), Some(seq), run.cloned(), text.clone());
         }
-        self.event(line, seq, run, &entry.time, entry.event);
-        self.report.last_time = Some(entry.time);
+        self.event(line, seq, run, &entry.time, &entry.event);
+        self.report.last_time = Some(entry.time.clone());
     }
 
     /// The entry right before is as it was written, since this one was written after it. So a link that was broken
@@ -403,53 +403,56 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
         self.finding(Severity::Failure, Kind::OutOfOrder, Some(line), Some(seq), run, text);
     }
 
-    fn clock(&mut self, line: u64, seq: u64, boot: String, mono: u64) {
+    fn clock(&mut self, line: u64, seq: u64, boot: &str, mono: u64) {
         if self.clock.as_ref().is_some_and(|(earlier, last)| *earlier == boot && *last > mono) {
             let text = "the monotonic clock is earlier than in the entry before, though the machine did not start \
                         anew: no honest clock does that, but a container with a time of its own may";
             self.note(Kind::Clock, Some(line), Some(seq), text.to_owned());
         }
-        self.clock = Some((boot, mono));
+        match &mut self.clock {
+            Some((earlier, last)) if earlier == boot => *last = mono,
+            Some(_) | None => self.clock = Some((boot.to_owned(), mono)),
+        }
     }
 
     /// What an entry says, and whether it can have happened.
-    fn event(&mut self, line: u64, seq: u64, run: Option<RunId>, time: &str, event: Event) {
+    fn event(&mut self, line: u64, seq: u64, run: Option<&RunId>, time: &str, event: &Event) {
         let of_the_log = event.is_of_the_log();
         if (seq == 1) != matches!(event, Event::LogCreated { .. }) {
             let text = "a log begins with `log_created`, and has it nowhere else".to_owned();
-            self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), run.clone(), text);
+            self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), run.cloned(), text);
         }
         // A signature is of a run, or of the removal of a lock, which is of none.
         let of_either = matches!(event, Event::ApprovalAccepted(_));
         if !of_either && of_the_log != run.is_none() {
             let text =
                 if of_the_log { "it is about the log, and names a run" } else { "it must name a run, and does not" };
-            self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), run.clone(), text.to_owned());
+            self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), run.cloned(), text.to_owned());
         }
-        if let Some(run) = &run
+        if let Some(run) = run
             && self.runs.insert(key(run))
         {
             self.report.runs += 1;
         }
-        if !run.as_ref().is_some_and(|run| self.broken_runs.contains(run))
-            && let Err(objection) = (self.fold)(run.as_ref(), time, &event)
+        if !run.is_some_and(|run| self.broken_runs.contains(run))
+            && let Err(objection) = (self.fold)(run, time, event)
         {
             let problem = match objection {
                 Objection::NotBorneOut(problem) => problem,
                 Objection::Illegal(problem) => {
-                    self.broken_runs.extend(run.clone());
+                    self.broken_runs.extend(run.cloned());
                     problem
                 }
             };
-            self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), run, plain(&problem));
+            self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), run.cloned(), plain(&problem));
         }
-        self.keys_of(Some(line), seq, &event);
+        self.keys_of(Some(line), seq, event);
         match event {
-            Event::LogRepaired { kept_in, digest, .. } => self.repairs.push((kept_in, digest, seq)),
+            Event::LogRepaired { kept_in, digest, .. } => self.repairs.push((kept_in.clone(), digest.clone(), seq)),
             Event::EntriesArchived { entries, base, .. }
-                if self.base.as_ref().is_some_and(|base| base.entries() == entries) =>
+                if self.base.as_ref().is_some_and(|base| base.entries() == *entries) =>
             {
-                self.archived_by.get_or_insert((seq, base));
+                self.archived_by.get_or_insert_with(|| (seq, base.clone()));
             }
             _ => {}
         }

@@ -3,7 +3,8 @@
 //! - `loop N FOLDER`: the floor of a run: spawns `true` N times and syncs a line for each.
 //! - `writer FILE`: writes the monotonic time to a file, over and over, until it is stopped.
 //! - `listener PORT`: listens, says when it began to, and waits for its end.
-//! - `parse FOLDER`: the floor of verifying: parses and hashes each line of each file once, on one processor, and does nothing else.
+//! - `parse FOLDER into-values|into-nothing`: the floor of verifying: parses each line of each file and hashes it once, on one processor; what
+//!   it parses becomes a value in memory, or is only held against the grammar.
 //! - `reaction event|poll TRIALS INTERLOCK FOLDER`: from the moment a forbidden process is up (or listens) to the last write of
 //!   the ten writers of the step that is stopped for it.
 
@@ -26,7 +27,8 @@ fn main() {
         ["loop", count, folder] => bare_loop(count.parse().expect("a count"), Path::new(folder)),
         ["writer", file] => writer(Path::new(file)),
         ["listener", port] => listener(port.parse().expect("a port")),
-        ["parse", folder] => bare_parse(Path::new(folder)),
+        ["parse", folder, "into-values"] => bare_parse::<serde_json::Value>(Path::new(folder)),
+        ["parse", folder, "into-nothing"] => bare_parse::<serde::de::IgnoredAny>(Path::new(folder)),
         ["reaction", kind, trials, interlock, folder] => {
             Trials::new(kind, interlock, Path::new(folder)).run(trials.parse().expect("a count"));
         }
@@ -52,7 +54,7 @@ fn bare_loop(count: u32, folder: &Path) {
     }
 }
 
-fn bare_parse(folder: &Path) {
+fn bare_parse<T: serde::de::DeserializeOwned>(folder: &Path) {
     use sha2::{Digest as _, Sha256};
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
         .expect("a folder")
@@ -64,7 +66,7 @@ fn bare_parse(folder: &Path) {
     for file in files {
         let bytes = std::fs::read(file).expect("a file");
         for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-            serde_json::from_slice::<serde::de::IgnoredAny>(line).expect("an entry");
+            serde_json::from_slice::<T>(line).expect("an entry");
             last = Sha256::digest(line).into();
         }
     }
