@@ -91,6 +91,8 @@ pub struct Run {
     pub approvals: Vec<Approval>,
     /// Where things are kept.
     pub home: Home,
+    /// What commands that are typed next need besides: the home and the policies that were given, with a blank before each word.
+    pub options: String,
     /// Finds programs; it knows the digests of those that were read for the plan.
     pub programs: Arc<Programs>,
     /// Which commands are told of which entries.
@@ -574,7 +576,8 @@ impl Driver {
     }
 
     fn last_line(&self, verdict: Verdict) -> String {
-        let review = format!("review it with: interlock audit show {}", self.run.id);
+        let Run { id, options, .. } = &self.run;
+        let review = format!("review it with: interlock audit show {id}{options}");
         match verdict {
             Verdict::Completed => match self.state.overrides.used.len() {
                 0 => format!("interlock: completed; {review}"),
@@ -590,7 +593,7 @@ impl Driver {
             Verdict::Halted(cause) => {
                 let at = self.halted_at.as_ref().map(|step| format!(" at step `{step}`")).unwrap_or_default();
                 let cause = crate::report::story::cause_in_words(cause);
-                let next = next::what_next(&self.run.procedure, &self.state, &self.run.id);
+                let next = next::what_next(&self.run.procedure, &self.state, id, options);
                 let (resume, undo) = (next.resume, next.undo);
                 format!("interlock: halted{at}: {cause}; go on with: {resume}, take it back with: {undo}; {review}")
             }

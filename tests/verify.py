@@ -195,11 +195,14 @@ def log(folder, given, known, entries_only):
                 findings.append(f"the link to entry {number - 1} is broken")
             previous = hashlib.sha256(line).hexdigest()
             leaves.append(sha(b"\x00" + line))
-            follow(keys, entry, known, findings)
-            if entry["event"] == "entries_archived" and entry["data"]["entries"] == archived:
-                recorded = recorded or entry["data"]["base"]
-            if entry["event"] in ("run_opened", "run_resumed", "step_ended") and not entries_only:
-                look_at_files(os.path.join(folder, "..", "runs", entry["run"]), entry, findings)
+            try:
+                follow(keys, entry, known, findings)
+                if entry["event"] == "entries_archived" and entry["data"]["entries"] == archived:
+                    recorded = recorded or entry["data"]["base"]
+                if entry["event"] in ("run_opened", "run_resumed", "step_ended") and not entries_only:
+                    look_at_files(os.path.join(folder, "..", "runs", entry["run"]), entry, findings)
+            except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+                findings.append(f"entry {number} does not say what it must")
     if found and recorded not in (None, digest):
         findings.append("what stands for archived entries is not what the entry says")
     public = os.path.join(folder, "..", "keys", "log.pub")

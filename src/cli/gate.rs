@@ -159,6 +159,11 @@ pub fn run_command(global: &Global, plan: &str, named: &[PathBuf]) -> String {
     full_command(global, &words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
+/// What a command needs besides to be about the same home, under the same policies: the options of this one, each after a blank.
+pub fn options(global: &Global) -> String {
+    full_command(global, &[]).strip_prefix("interlock").unwrap_or_default().to_owned()
+}
+
 /// A command of this program as it can be typed, with the home and the policies of this one.
 pub fn full_command(global: &Global, words: &[&str]) -> String {
     let mut all = vec!["interlock".to_owned()];

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::audit::{Draft, Home, Log};
 use crate::cli::deviations::left_over;
 use crate::cli::failure::{Failure, say};
-use crate::cli::gate::{Calendar, Standing, may_go_on, not_taken_up, tell_now};
+use crate::cli::gate::{Calendar, Standing, full_command, may_go_on, not_taken_up, options, tell_now};
 use crate::cli::glass::{BreakGlass, broken, record_and_tell};
 use crate::cli::in_force::InForce;
 use crate::cli::needed::Emergency;
@@ -276,6 +276,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         policies: in_force.recorded(),
         approvals,
         home,
+        options: options(global),
         programs: Arc::default(),
         notify: in_force.notify(),
         redact,
@@ -372,7 +373,8 @@ impl Abandon {
         free_moved(&open.locks, &open.run, &home);
         drop(alive);
         tell_now(&in_force.notify(), in_force.censor(), &mut log, &recorded);
-        say(&format!("interlock: abandoned run {0}; review it with: interlock audit show {0}", open.run));
+        let review = full_command(global, &["audit", "show", open.run.as_str()]);
+        say(&format!("interlock: abandoned run {}; review it with: {review}", open.run));
         Ok(ExitCode::SUCCESS)
     }
 

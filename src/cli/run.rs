@@ -10,7 +10,7 @@ use crate::cli::approvals::{Signable, command};
 use crate::cli::bound::{Verdict as Fits, Window, bind, judge, now};
 use crate::cli::deviations::{NotPermitted, Word};
 use crate::cli::failure::{Failure, say};
-use crate::cli::gate::{self, Approved, Attempt};
+use crate::cli::gate::{self, Approved, Attempt, options};
 use crate::cli::given::{Document, GivenRunbook};
 use crate::cli::glass::{BreakGlass, broken, record_and_tell};
 use crate::cli::in_force::InForce;
@@ -216,6 +216,7 @@ impl Run {
             policies,
             approvals,
             home: home.clone(),
+            options: options(global),
             programs: Arc::new(programs),
             notify: in_force.notify(),
             redact,

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use crate::audit::Home;
 use crate::cli::approvals::command;
 use crate::cli::failure::{Failure, put, say};
-use crate::cli::gate::full_command;
+use crate::cli::gate::options;
 pub(super) use crate::cli::unsettled::{OpenRun, Reviewable};
 use crate::cli::unsettled::{Unsettled, unsettled, unsettled_with};
 use crate::cli::{Format, Global, bound, place};
@@ -220,14 +220,13 @@ impl Status {
             put("no open runs\n")?;
         }
         // What can be typed next is meant for the same home, under the same policies.
-        let given = full_command(global, &[]);
-        let options = given.strip_prefix("interlock").unwrap_or_default();
+        let options = options(global);
         for open in &runs {
             let standing = Standing::of(&home, &open.run, open.state.phase);
             let procedure = open.procedure(&home).ok();
             put(&match global.format {
-                Format::Json => format!("{}\n", open.in_json(standing, procedure.as_ref(), options)),
-                Format::Human => open.in_words(standing, procedure.as_ref(), options),
+                Format::Json => format!("{}\n", open.in_json(standing, procedure.as_ref(), &options)),
+                Format::Human => open.in_words(standing, procedure.as_ref(), &options),
             })?;
         }
         Ok(ExitCode::SUCCESS)
@@ -237,15 +236,14 @@ impl Status {
 impl OpenRun {
     /// For programs. What is not known, because the plan is not there any more as it was, is null.
     fn in_json(&self, standing: Standing, procedure: Option<&Procedure>, options: &str) -> serde_json::Value {
-        let next = procedure.map(|procedure| what_next(procedure, &self.state, &self.run));
+        let next = procedure.map(|procedure| what_next(procedure, &self.state, &self.run, options));
         let left = procedure.map(|procedure| self.left(procedure));
         let abandon = format!("interlock abandon {} --reason …{options}", self.run);
         let commands = match (standing, &next) {
             (Standing::Running, _) => serde_json::Value::Null,
             (Standing::Halted | Standing::Died, None) => serde_json::json!({"abandon": abandon}),
             (Standing::Halted | Standing::Died, Some(next)) => {
-                let (resume, undo) = (format!("{}{options}", next.resume), format!("{}{options}", next.undo));
-                serde_json::json!({"resume": resume, "undo": undo, "abandon": abandon})
+                serde_json::json!({"resume": next.resume, "undo": next.undo, "abandon": abandon})
             }
         };
         serde_json::json!({
@@ -264,7 +262,7 @@ impl OpenRun {
         let left: Vec<String> =
             procedure.map(|procedure| self.left(procedure).iter().map(Fact::to_string).collect()).unwrap_or_default();
         let broken: Vec<String> = self.state.broken.iter().map(Fact::to_string).collect();
-        let next = procedure.map(|procedure| what_next(procedure, &self.state, &self.run));
+        let next = procedure.map(|procedure| what_next(procedure, &self.state, &self.run, options));
         let run = &self.run;
         let mut text = format!(
             "{run}  {state}  {}  by {} on {}, began {}, last entry {}\n",
@@ -296,11 +294,9 @@ impl OpenRun {
         if standing != Standing::Running {
             let (resume, undo) = match next {
                 Some(next) => (next.resume, next.undo),
-                None => (format!("interlock resume {run}"), format!("interlock undo {run}")),
+                None => (format!("interlock resume {run}{options}"), format!("interlock undo {run}{options}")),
             };
-            text.push_str(&format!(
-                "    next: {resume}{options} | {undo}{options} | interlock abandon {run} --reason …{options}\n"
-            ));
+            text.push_str(&format!("    next: {resume} | {undo} | interlock abandon {run} --reason …{options}\n"));
         }
         text
     }

@@ -18,8 +18,8 @@ pub struct Next {
     pub undo: String,
 }
 
-/// Says what can be typed next, as far as the record tells. Nothing is looked at.
-pub fn what_next(procedure: &Procedure, state: &State, run: &RunId) -> Next {
+/// Says what can be typed next, as far as the record tells, each command with these options behind it. Nothing is looked at.
+pub fn what_next(procedure: &Procedure, state: &State, run: &RunId, options: &str) -> Next {
     let steps = rerun::that_would_do(procedure, state, |fact| state.broken.contains(fact));
     let (mut resume, mut undo) = (format!("interlock resume {run}"), format!("interlock undo {run}"));
     for step in &steps {
@@ -33,6 +33,8 @@ pub fn what_next(procedure: &Procedure, state: &State, run: &RunId) -> Next {
             undo.push_str(&format!(" --rerun {step}"));
         }
     }
+    resume.push_str(options);
+    undo.push_str(options);
     Next { rerun: steps, resume, undo }
 }
 

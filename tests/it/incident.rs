@@ -75,7 +75,11 @@ impl Site {
         let run = self.scratch.the_open_run();
         let command = format!("interlock resume {run} {expected}");
         let last = ran.stderr.trim_end().lines().last().unwrap_or_default();
-        assert!(last.contains(&format!("go on with: {command}, ")), "{}", ran.stderr);
+        assert!(
+            last.contains(&format!("go on with: {command} --home {}, ", self.scratch.home().display())),
+            "{}",
+            ran.stderr
+        );
         let status = self.scratch.interlock(&["status"]).stdout;
         assert!(status.contains(&format!("next: {command} --home {} | ", self.scratch.home().display())), "{status}");
         let answers = self.answers();

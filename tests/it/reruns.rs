@@ -46,8 +46,9 @@ impl Case {
             let ran = finish(child);
             assert_eq!(ran.code, 8, "{}", ran.stderr);
             let told = format!(
-                "go on with: interlock resume {0} --rerun close --decide change=retry, take it back with: interlock undo {0} --rerun close;",
-                case.run
+                "go on with: interlock resume {0} --rerun close --decide change=retry --home {1}, take it back with: interlock undo {0} --rerun close --home {1};",
+                case.run,
+                case.scratch.home().display()
             );
             assert!(ran.stderr.contains(&told), "{}", ran.stderr);
         });
@@ -148,7 +149,7 @@ fn p13_going_back_that_meets_a_broken_fact_says_what_to_type_and_goes_all_the_wa
         if fails_first {
             let ran = case.take_up("undo", &[]);
             assert_eq!(ran.code, 10, "{}", ran.stderr);
-            let told = format!("take it back with: interlock undo {} --rerun close;", case.run);
+            let told = format!("take it back with: interlock undo {} --rerun close --home ", case.run);
             assert!(ran.stderr.contains(&told), "{}", ran.stderr);
         }
         let ran = case.take_up("undo", &["--rerun", "close"]);
@@ -230,7 +231,7 @@ fn p07_what_broke_while_nobody_watched_is_told_with_the_command_that_mends_it() 
     let ran = case.resume(&[]);
     assert_eq!(ran.code, 6, "{}", ran.stderr);
     assert!(ran.stderr.contains("`site closed`, which is needed here, does not hold: "), "{}", ran.stderr);
-    let told = format!("go on with: interlock resume {} --rerun close --decide change=retry,", case.run);
+    let told = format!("go on with: interlock resume {} --rerun close --decide change=retry --home ", case.run);
     assert!(ran.stderr.contains(&told), "{}", ran.stderr);
     let ran = case.resume(&["--rerun", "close", "--decide", "change=retry"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
