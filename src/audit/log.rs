@@ -421,7 +421,8 @@ impl<S: Storage> Writer<S> {
             let what = format!("{} entries at once", drafts.len());
             return Err(LogError::TooLong { what, length: bytes.len(), limit: MAX_APPEND });
         }
-        self.make_room(bytes.len() as u64, purpose)?;
+        let begins = drafts.iter().any(|draft| matches!(draft.event, Event::RunOpened { .. }));
+        self.make_room(bytes.len() as u64, purpose, begins)?;
         let path = self.folder.join(&self.head.segment);
         let at = &mut self.head.at;
         write_all(&self.storage, &self.head.file, &bytes, at.offset).map_err(io_error("write", &path))?;
@@ -436,18 +437,22 @@ impl<S: Storage> Writer<S> {
         Ok(recorded)
     }
 
-    /// Goes on in a new segment, if this one has no room left for what is to be written.
-    fn make_room(&mut self, length: u64, purpose: Purpose) -> Result<(), LogError> {
+    /// Goes on in a new segment, if this one has no room left for what is to be written. Where a run begins, also if there is little: most
+    /// runs lie in one segment then, and what no run reaches out of can be archived. If the disk has no room for a new one, that waits.
+    fn make_room(&mut self, length: u64, purpose: Purpose, begins: bool) -> Result<(), LogError> {
         let left = self.head.size - self.head.at.offset;
         let needed = match purpose {
             Purpose::GoingOn => length + self.geometry.reserve,
             Purpose::Closing => length,
         };
-        if left >= needed {
+        if left >= needed && !(begins && left < self.head.size / 4) {
             return Ok(());
         }
         let start = Position::start_of_segment(self.head.at.seq, self.head.at.prev.clone());
-        make_segment(&self.storage, &self.folder, self.geometry, start.seq)?;
+        match make_segment(&self.storage, &self.folder, self.geometry, start.seq) {
+            Err(LogError::NoRoom { .. }) if left >= needed => return Ok(()),
+            made => made?,
+        }
         self.head = head_at(&self.storage, &self.folder, start)?;
         Ok(())
     }

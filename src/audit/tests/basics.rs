@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::common::{append, check_chain, event, open, run_id, scratch, segments, text_of, texts};
+use super::policies::opened;
 use crate::audit::{Draft, LogError, MAX_APPEND, MAX_LINE, SEGMENT, read};
 use crate::history::event::Event;
 
@@ -31,6 +32,32 @@ fn what_is_appended_is_read_back_byte_for_byte_and_the_chain_holds() {
     let lines = check_chain(&segments(&scratch.home)).unwrap();
     assert_eq!(lines[1..], written.iter().map(|recorded| recorded.line.clone()).collect::<Vec<_>>());
     assert_eq!((found[3].line_number, &*found[3].segment), (4, "0000000000000001.jsonl"));
+}
+
+#[test]
+fn a_run_that_would_begin_in_the_last_quarter_of_a_segment_begins_a_new_one() {
+    let scratch = scratch();
+    let mut log = open(&scratch.home).unwrap();
+    for number in 1..=60 {
+        let run = run_id(number);
+        log.append(&[Draft { run: Some(&run), event: &opened(Vec::new()) }]).unwrap();
+        let more = event(&"x".repeat(20_000));
+        for _ in 0..3 {
+            log.append(&[Draft { run: Some(&run), event: &more }]).unwrap();
+        }
+    }
+    drop(log);
+    // Each run has 70 KB, less than a quarter of a segment: none lies in two.
+    let mut lies_in = std::collections::HashMap::new();
+    for found in read(&scratch.home).unwrap().skip(1) {
+        let found = found.unwrap();
+        let before = lies_in.insert(found.recorded.entry.run.clone().unwrap(), found.segment.clone());
+        assert!(before.is_none_or(|before| before == found.segment), "{}", found.recorded.entry.seq);
+    }
+    assert_eq!(lies_in.len(), 60);
+    assert!(segments(&scratch.home).len() > 5);
+    check_chain(&segments(&scratch.home)).unwrap();
+    assert!(open(&scratch.home).is_ok());
 }
 
 #[test]

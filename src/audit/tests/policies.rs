@@ -10,7 +10,7 @@ use crate::history::event::Event;
 use crate::history::numbers::Numbers;
 use crate::id::Digest;
 
-fn opened(policies: Vec<PolicyInForce>) -> Event {
+pub(super) fn opened(policies: Vec<PolicyInForce>) -> Event {
     Event::RunOpened {
         runbook: "r".to_owned(),
         title: None,
