@@ -574,29 +574,4 @@ impl Driver {
     fn post(&self, input: Input) {
         self.sender.send(Message::Input(input)).expect("the driver holds the other end of its own inbox");
     }
-
-    fn last_line(&self, verdict: Verdict) -> String {
-        let Run { id, options, .. } = &self.run;
-        let review = format!("review it with: interlock audit show {id}{options}");
-        match verdict {
-            Verdict::Completed => match self.state.overrides.used.len() {
-                0 => format!("interlock: completed; {review}"),
-                1 => format!("interlock: completed, with 1 deviation; {review}"),
-                more => format!("interlock: completed, with {more} deviations; {review}"),
-            },
-            Verdict::Undone => format!("interlock: undone: everything that could be taken back was; {review}"),
-            Verdict::Abandoned => format!("interlock: abandoned; {review}"),
-            Verdict::Refused(cause) => format!(
-                "interlock: refused, nothing was started: {}; {review}",
-                crate::report::story::cause_in_words(cause)
-            ),
-            Verdict::Halted(cause) => {
-                let at = self.halted_at.as_ref().map(|step| format!(" at step `{step}`")).unwrap_or_default();
-                let cause = crate::report::story::cause_in_words(cause);
-                let next = next::what_next(&self.run.procedure, &self.state, id, options);
-                let (resume, undo) = (next.resume, next.undo);
-                format!("interlock: halted{at}: {cause}; go on with: {resume}, take it back with: {undo}; {review}")
-            }
-        }
-    }
 }

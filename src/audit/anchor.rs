@@ -8,7 +8,7 @@
 //! the root of a checkpoint that the key has signed.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ use super::base::Base;
 use super::key::{former_keys, publish, signing_key};
 use super::line::MAX_LINE;
 use super::note::{Checkpoint, LogKey, PublicKey};
-use super::read::{ReadError, Reader, list_names, open, read};
+use super::read::{ReadError, Reader, list_names, open, read, read_bounded};
 use super::tail::Position;
 use super::tree::{Edge, Hash, leaf};
 use super::{Home, names};
@@ -122,7 +122,7 @@ pub(super) type Beside = (String, io::Result<Vec<u8>>);
 pub(super) fn kept(home: &Home) -> Result<Vec<Beside>, ReadError> {
     let mut found = Vec::new();
     for name in list_names(&home.audit())?.into_iter().filter(|name| names::size_of_checkpoint(name).is_some()) {
-        match read_bounded(&home.audit().join(&name)) {
+        match read_small(&home.audit().join(&name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             read => found.push((name, read)),
         }
@@ -216,9 +216,9 @@ impl Cache {
 
 /// The cache, if it leads to what the key has signed, and the entry that it ends with is still where it was.
 fn cached(home: &Home, key: &LogKey) -> Option<(Edge, Position, String)> {
-    let cache: Cache = serde_json::from_slice(&read_bounded(&home.path().join(CACHE)).ok()?).ok()?;
+    let cache: Cache = serde_json::from_slice(&read_small(&home.path().join(CACHE)).ok()?).ok()?;
     let edge = Edge::of(cache.size, cache.parts)?;
-    let note = read_bounded(&home.audit().join(names::checkpoint(cache.size))).ok()?;
+    let note = read_small(&home.audit().join(names::checkpoint(cache.size))).ok()?;
     let keys = [key.public()];
     let (checkpoint, _) = Checkpoint::open(&note, &keys).ok()?;
     names::first_of(&cache.segment)?;
@@ -253,14 +253,9 @@ fn remove_old(home: &Home, signed: &[Signed], made: u64) {
     }
 }
 
-pub(super) fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(LONGEST).read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// The bytes of a key, a checkpoint or the cache.
+pub(super) fn read_small(path: &Path) -> io::Result<Vec<u8>> {
+    read_bounded(path, LONGEST)
 }
 
 /// Writes a file that can be made again, so it is not synced: after a power cut it may be empty.

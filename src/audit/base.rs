@@ -6,9 +6,7 @@
 //! to the edge, and the entry that was written after it has its digest. [`Base::read`] checks what can be checked without keys, and every
 //! reader refuses a log whose base it refuses; the signature and the digest are for [`verify`](super::verify()).
 
-use std::fs::OpenOptions;
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -18,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::line::decode;
 use super::names;
 use super::note::Checkpoint;
-use super::read::ReadError;
+use super::read::{ReadError, read_bounded};
 use super::tail::Position;
 use super::tree::{Edge, Hash, Known, leaf};
 use crate::history::entry::Entry;
@@ -225,15 +223,9 @@ pub(super) fn segments<'a>(base: Option<&Base>, all: impl IntoIterator<Item = &'
     names::segments(all).into_iter().filter(|first| *first > archived).collect()
 }
 
-/// The bytes of a base; never of a link, a pipe or a device.
+/// The bytes of a base.
 pub(super) fn bytes_of(path: &Path) -> io::Result<Vec<u8>> {
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.take(LONGEST).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    read_bounded(path, LONGEST)
 }
 
 /// A hash as it is written.

@@ -14,7 +14,7 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::rand::GetRandomFlags;
 use uuid::Uuid;
 
-use super::anchor::{AnchorError, LONGEST, failed, read_bounded, write_new, write_synced, write_whole};
+use super::anchor::{AnchorError, LONGEST, failed, read_small, write_new, write_synced, write_whole};
 use super::log::{Draft, Log};
 use super::note::{LogKey, NoteError, PublicKey};
 use super::scan::entries_with;
@@ -164,14 +164,14 @@ fn finish(home: &Home) -> Result<(), AnchorError> {
 
 /// The public halves of the keys that were replaced, as far as they are kept. The log itself says them too.
 pub(super) fn former_keys(home: &Home) -> Vec<PublicKey> {
-    let text = read_bounded(&folder(home).join(FORMER)).unwrap_or_default();
+    let text = read_small(&folder(home).join(FORMER)).unwrap_or_default();
     String::from_utf8_lossy(&text).lines().filter_map(|line| line.parse().ok()).collect()
 }
 
 /// The public half of the home's key, as it lies beside it; none if there is none that can be read. Where the log was cut before the
 /// entry that names it, this still tells whose the checkpoints are.
 pub fn public_key(home: &Home) -> Option<PublicKey> {
-    let text = read_bounded(&home.path().join("keys").join(PUBLIC)).ok()?;
+    let text = read_small(&home.path().join("keys").join(PUBLIC)).ok()?;
     std::str::from_utf8(&text).ok()?.parse().ok()
 }
 
@@ -261,7 +261,7 @@ fn random_key(name: &str, path: &Path) -> Result<LogKey, AnchorError> {
 pub(super) fn publish(home: &Home, key: &LogKey) -> io::Result<()> {
     let path = home.path().join("keys").join(PUBLIC);
     let text = format!("{}\n", key.public());
-    if read_bounded(&path).is_ok_and(|there| there == text.as_bytes()) {
+    if read_small(&path).is_ok_and(|there| there == text.as_bytes()) {
         return Ok(());
     }
     write_whole(&home.path().join("keys").join("log.pub.new"), &path, text.as_bytes())

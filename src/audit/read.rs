@@ -2,7 +2,7 @@
 //! first thing that is wrong: a view that passed over damage would show a history that never was.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -384,6 +384,17 @@ pub(super) fn open(path: &Path) -> Result<File, ReadError> {
         return Err(io_error(io::Error::other("it is not a regular file")));
     }
     Ok(file)
+}
+
+/// The bytes of a small file, so many at most; never of a link, a pipe or a device.
+pub(super) fn read_bounded(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
+    let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(longest).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

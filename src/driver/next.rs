@@ -1,9 +1,11 @@
 //! What can be typed next about a run that is not over: the exact commands, for its last line and for `status`.
 
-use crate::history::state::{State, StepStatus};
+use super::{Driver, Run};
+use crate::history::state::{State, StepStatus, Verdict};
 use crate::id::{RunId, StepId};
 use crate::machine::{rerun, way_back};
 use crate::plan::Procedure;
+use crate::report::story::cause_in_words;
 use crate::runbook::holds::HoldStart;
 use crate::runbook::model::InDoubt;
 
@@ -36,6 +38,33 @@ pub fn what_next(procedure: &Procedure, state: &State, run: &RunId, options: &st
     resume.push_str(options);
     undo.push_str(options);
     Next { rerun: steps, resume, undo }
+}
+
+impl Driver {
+    /// The last line of a run: how it ended, and what can be typed next.
+    pub(super) fn last_line(&self, verdict: Verdict) -> String {
+        let Run { id, options, .. } = &self.run;
+        let review = format!("review it with: interlock audit show {id}{options}");
+        match verdict {
+            Verdict::Completed => match self.state.overrides.used.len() {
+                0 => format!("interlock: completed; {review}"),
+                1 => format!("interlock: completed, with 1 deviation; {review}"),
+                more => format!("interlock: completed, with {more} deviations; {review}"),
+            },
+            Verdict::Undone => format!("interlock: undone: everything that could be taken back was; {review}"),
+            Verdict::Abandoned => format!("interlock: abandoned; {review}"),
+            Verdict::Refused(cause) => {
+                format!("interlock: refused, nothing was started: {}; {review}", cause_in_words(cause))
+            }
+            Verdict::Halted(cause) => {
+                let at = self.halted_at.as_ref().map(|step| format!(" at step `{step}`")).unwrap_or_default();
+                let cause = cause_in_words(cause);
+                let next = what_next(&self.run.procedure, &self.state, id, options);
+                let (resume, undo) = (next.resume, next.undo);
+                format!("interlock: halted{at}: {cause}; go on with: {resume}, take it back with: {undo}; {review}")
+            }
+        }
+    }
 }
 
 /// The steps in doubt of which a person has to decide.
