@@ -7,6 +7,7 @@
 //! removed, since they are what shows it. What was worked out of the tree is kept in a cache, which is believed only where it leads to
 //! the root of a checkpoint that the key has signed.
 
+use std::cmp::Reverse;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
@@ -97,8 +98,8 @@ pub fn checkpoint(home: &Home) -> Result<Made, AnchorError> {
     // Under the lock: the entry that replaces a key either stands before what is signed, or is not in it.
     let key = signing_key(home)?;
     publish(home, &key).map_err(failed(&home.path().join("keys")))?;
-    let signed = signed_before(home, &key)?;
-    let (edge, at, segment) = edge_of(home, &key, &signed)?;
+    let before = Before::beside(home, &key)?;
+    let (edge, at, segment) = edge_of(home, &key, &before)?;
     let checkpoint = Checkpoint { origin: key.public().name().to_owned(), size: edge.size(), root: edge.root() };
     let note = key.sign(&checkpoint);
     let path = home.audit().join(names::checkpoint(edge.size()));
@@ -107,7 +108,7 @@ pub fn checkpoint(home: &Home) -> Result<Made, AnchorError> {
     let cached = home.path().join(CACHE);
     // Only a cache: without it the next one takes longer.
     let _ = serde_json::to_vec(&cache).map(|bytes| write_whole(&home.path().join("tree.cache.new"), &cached, &bytes));
-    remove_old(home, &signed, edge.size());
+    before.remove_old(home, edge.size());
     drop(lock);
     Ok(Made { note, size: edge.size(), root: edge.root(), path })
 }
@@ -131,53 +132,82 @@ pub(super) fn kept(home: &Home) -> Result<Vec<Beside>, ReadError> {
     Ok(found)
 }
 
-/// A checkpoint that the key has signed, beside the log.
-struct Signed {
-    name: String,
-    checkpoint: Checkpoint,
+/// The checkpoints beside the log, as they claim to be. What the key, or one that it replaced, has not signed counts for nothing here;
+/// [`verify`](super::verify()) says what it is. A signature takes longer to check than all the rest, so it is looked at where it decides.
+struct Before {
+    keys: Vec<PublicKey>,
+    all: Vec<Claim>,
 }
 
-/// The checkpoints beside the log that the key, or one that it replaced, has signed. Of the others [`verify`](super::verify()) says what they are.
-fn signed_before(home: &Home, key: &LogKey) -> Result<Vec<Signed>, ReadError> {
-    let keys: Vec<PublicKey> = former_keys(home).into_iter().chain([key.public()]).collect();
-    let opened = kept(home)?.into_iter().filter_map(|(name, note)| {
-        let (checkpoint, _) = Checkpoint::open(&note.ok()?, &keys).ok()?;
-        Some(Signed { name, checkpoint })
-    });
-    Ok(opened.collect())
+/// A checkpoint beside the log.
+struct Claim {
+    name: String,
+    note: Vec<u8>,
+    claims: Checkpoint,
+}
+
+impl Before {
+    fn beside(home: &Home, key: &LogKey) -> Result<Self, ReadError> {
+        let keys = former_keys(home).into_iter().chain([key.public()]).collect();
+        let claims = kept(home)?.into_iter().filter_map(|(name, note)| {
+            let note = note.ok()?;
+            let claims = Checkpoint::claimed(&note).ok()?;
+            Some(Claim { name, note, claims })
+        });
+        Ok(Self { keys, all: claims.collect() })
+    }
+
+    fn is_signed(&self, claim: &Claim) -> bool {
+        Checkpoint::open(&claim.note, &self.keys).is_ok()
+    }
+
+    /// One that is signed, of those whose claims are these.
+    fn signed(&self, claims: impl Fn(&Checkpoint) -> bool) -> Option<&Claim> {
+        self.all.iter().find(|claim| claims(&claim.claims) && self.is_signed(claim))
+    }
+
+    /// Removes all but the newest and the one of this size: each speaks of everything before it. What is not signed stays where it is.
+    fn remove_old(&self, home: &Home, made: u64) {
+        let mut all: Vec<&Claim> = self.all.iter().filter(|claim| claim.claims.size != made).collect();
+        all.sort_by_key(|claim| Reverse(claim.claims.size));
+        for claim in all.into_iter().skip(KEPT - 1).filter(|claim| self.is_signed(claim)) {
+            // One that stays is looked at with the rest.
+            let _ = std::fs::remove_file(home.audit().join(names::checkpoint(claim.claims.size)));
+        }
+    }
 }
 
 /// The tree up to the end of the log: from the cache where that is right, else from the first entry. Under the lock.
-fn edge_of(home: &Home, key: &LogKey, signed: &[Signed]) -> Result<(Edge, Position, String), AnchorError> {
+fn edge_of(home: &Home, key: &LogKey, before: &Before) -> Result<(Edge, Position, String), AnchorError> {
     if let Some((edge, at, segment)) = cached(home, key) {
         // Whatever is wrong with it, the log itself says more.
         if let Ok(reader) = Reader::from(home, &segment, at)
-            && let Ok(done) = grow(home, edge, reader, signed)
+            && let Ok(done) = grow(home, edge, reader, before)
         {
             return Ok(done);
         }
     }
     let edge = Base::of(&home.audit())?.map_or_else(Edge::default, |base| base.known().edge().clone());
-    grow(home, edge, read(home)?, signed)
+    grow(home, edge, read(home)?, before)
 }
 
 /// Adds what the reader still finds. What was signed of fewer entries than the tree had is not looked at: it was when the tree was
 /// signed.
-fn grow(home: &Home, edge: Edge, reader: Reader, signed: &[Signed]) -> Result<(Edge, Position, String), AnchorError> {
+fn grow(home: &Home, edge: Edge, reader: Reader, before: &Before) -> Result<(Edge, Position, String), AnchorError> {
     let mut edge = edge;
     let mut reader = reader;
     let contradicted =
-        |one: &Signed, problem: String| AnchorError::Contradicted { path: home.audit().join(&one.name), problem };
+        |one: &Claim, problem: String| AnchorError::Contradicted { path: home.audit().join(&one.name), problem };
     for found in reader.by_ref() {
         edge.push(leaf(found?.recorded.line.as_bytes()));
         let size = edge.size();
-        let other = signed.iter().find(|one| one.checkpoint.size == size && one.checkpoint.root != edge.root());
-        if let Some(one) = other {
+        let contradicts = |claims: &Checkpoint| claims.size == size && claims.root != edge.root();
+        if let Some(one) = before.signed(contradicts) {
             return Err(contradicted(one, format!("says that entries 1 to {size} were others than they are now")));
         }
     }
-    if let Some(one) = signed.iter().find(|one| one.checkpoint.size > edge.size()) {
-        let (then, now) = (one.checkpoint.size, edge.size());
+    if let Some(one) = before.signed(|claims| claims.size > edge.size()) {
+        let (then, now) = (one.claims.size, edge.size());
         return Err(contradicted(one, format!("says that there were {then} entries, and there are {now} now")));
     }
     let (at, segment) = reader.place();
@@ -240,17 +270,6 @@ fn ends_as_before(home: &Home, segment: &str, at: &Position) -> bool {
     let Some((b'\n', before)) = bytes.split_last() else { return false };
     let line = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
     Digest::of(line) == at.prev
-}
-
-/// Removes all but the newest checkpoints of those that were signed before and the one of this size: each speaks of everything before
-/// it. What the key has not signed is left for [`verify`](super::verify()) to name.
-fn remove_old(home: &Home, signed: &[Signed], made: u64) {
-    let mut sizes: Vec<u64> = signed.iter().map(|one| one.checkpoint.size).filter(|size| *size != made).collect();
-    sizes.sort_unstable();
-    for size in sizes.iter().rev().skip(KEPT - 1) {
-        // One that stays is looked at with the rest.
-        let _ = std::fs::remove_file(home.audit().join(names::checkpoint(*size)));
-    }
 }
 
 /// The bytes of a key, a checkpoint or the cache.

@@ -160,11 +160,12 @@ fn no_segments(folder: PathBuf, base: Option<Base>) -> ReadError {
 
 /// Does the same with each, on all processors, and gives what comes of them in their order.
 pub fn in_parallel<T: Sync, U: Send>(items: &[T], work: impl Fn(&T) -> U + Sync) -> Vec<U> {
-    let threads = thread::available_parallelism().map_or(1, usize::from).min(8);
-    let share = items.len().div_ceil(threads).max(1);
-    if items.len() <= 1 || threads == 1 {
+    // To ask how many processors there are takes as long as a part.
+    let threads = if items.len() > 1 { thread::available_parallelism().map_or(1, usize::from).min(8) } else { 1 };
+    if threads == 1 {
         return items.iter().map(work).collect();
     }
+    let share = items.len().div_ceil(threads);
     thread::scope(|scope| {
         let work = &work;
         let shares: Vec<_> =

@@ -75,6 +75,14 @@ impl<R: FnMut(&mut [u8], u64) -> io::Result<usize>> Lines<R> {
         }
     }
 
+    /// The next line, if it begins right here; none where there is room, or the file ends.
+    pub fn adjacent(&mut self) -> io::Result<Option<RawLine<'_>>> {
+        if (self.from == self.to && !self.fill()?) || self.buffer[self.from] == b'\n' {
+            return Ok(None);
+        }
+        self.next()
+    }
+
     /// Consumes a line that lies in the buffer, and yields it.
     fn take(&mut self, length: usize, end: LineEnd) -> RawLine<'_> {
         let start = self.from;

@@ -21,17 +21,20 @@ use chrono::Utc;
 use uuid::Uuid;
 
 use super::error::{LogError, io_error};
+use super::glide::glide;
 use super::key::{Birth, birth};
 use super::line::MAX_LINE;
 use super::lines::Lines;
+use super::policies::Seen;
 use super::read::list_names;
 use super::segment::{Geometry, Head, Past, begin, head_at, make_segment, make_whole, open_head, read_all, write_all};
 use super::storage::{Directory, HomeProblem, Storage};
 use super::tail::{Position, Tail, judge};
 use super::{Home, names};
+use crate::history::approval::PolicyInForce;
 use crate::history::entry::{Entry, VERSION, Who};
 use crate::history::event::Event;
-use crate::history::numbers::{Numbers, policies_of};
+use crate::history::numbers::Numbers;
 use crate::id::{Digest, RunId};
 
 /// How long a segment is, in bytes, from the moment it has its name: 512 KiB. Opening reads the last one, so its length
@@ -121,6 +124,12 @@ impl Log {
     pub fn append_closing(&mut self, drafts: &[Draft<'_>]) -> Result<Vec<Recorded>, LogError> {
         self.0.append(drafts, Purpose::Closing)
     }
+
+    /// See [`numbers_beside`](super::numbers_beside); none where what this log has read does not say it, or others have written since.
+    pub(super) fn numbers_beside(&self, policies: &[PolicyInForce]) -> Option<Numbers> {
+        let known = self.0.past.beside(policies)?;
+        matches!(self.0.has_moved(), Ok(false)).then_some(known)
+    }
 }
 
 /// What entries are written for.
@@ -158,7 +167,7 @@ pub(super) struct Writer<S: Storage> {
     author: Author,
     head: Head<S::File>,
     /// The policies of the entries that were followed or written since the log was opened.
-    past: Numbers,
+    past: Seen,
     failed: Option<LogError>,
 }
 
@@ -191,7 +200,7 @@ impl<S: Storage> Writer<S> {
     ) -> Result<Self, LogError> {
         storage.lock().map_err(io_error("lock", &folder.join(names::LOCK)))?;
         let head = open_head(&storage, &folder, geometry, past)?;
-        let mut writer = Self { storage, folder, geometry, author, head, past: Numbers::default(), failed: None };
+        let mut writer = Self { storage, folder, geometry, author, head, past: Seen::default(), failed: None };
         writer.start()?;
         writer.storage.unlock().map_err(io_error("unlock", &writer.folder.join(names::LOCK)))?;
         Ok(writer)
@@ -319,6 +328,9 @@ impl<S: Storage> Writer<S> {
     fn follow(&mut self) -> Result<Tail, LogError> {
         let Self { storage, head, folder, past, .. } = self;
         let path = folder.join(&head.segment);
+        let begun = |event: &Event| past.note(event);
+        head.at = glide(|buffer, offset| storage.read_at(&head.file, buffer, offset), &head.at, begun)
+            .map_err(io_error("read", &path))?;
         let mut lines =
             Lines::new(|buffer, offset| storage.read_at(&head.file, buffer, offset), head.at.offset, head.at.line);
         while let Some(raw) = lines.next().map_err(io_error("read", &path))? {
@@ -398,7 +410,7 @@ impl<S: Storage> Writer<S> {
         let mut recorded = Vec::with_capacity(drafts.len());
         let mut prev = self.head.at.prev.clone();
         for (seq, draft) in (first..).zip(drafts) {
-            if let Some(problem) = policies_of(draft.event).and_then(|under| self.past.more_than(under)) {
+            if let Some(problem) = self.past.speaks_against(draft.event) {
                 return Err(LogError::Weaker { problem });
             }
             let entry = Entry {

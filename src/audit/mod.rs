@@ -23,6 +23,7 @@ mod base;
 mod bundle;
 mod contents;
 mod error;
+mod glide;
 mod home;
 mod kept;
 mod key;

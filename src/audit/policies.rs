@@ -11,20 +11,24 @@
 
 use std::collections::BTreeSet;
 
-use super::Home;
 use super::backwards::Backwards;
 use super::base::Base;
 use super::read::ReadError;
 use super::skim::Turn;
+use super::{Home, Log};
 use crate::history::approval::PolicyInForce;
+use crate::history::event::Event;
 use crate::history::numbers::{Numbers, policies_of};
 
 /// The highest numbers of what runs of this home went under before, as far as they can be more than those of these policies; of files that
-/// are not among them nothing is said. None if there is no log.
+/// are not among them nothing is said. None if there is no log. `log` is that of the home where it is open: it has read the end already.
 ///
 /// # Errors
 /// What was read of the log is damaged, or cannot be read.
-pub fn numbers_beside(home: &Home, policies: &[PolicyInForce]) -> Result<Numbers, ReadError> {
+pub fn numbers_beside(home: &Home, log: Option<&Log>, policies: &[PolicyInForce]) -> Result<Numbers, ReadError> {
+    if let Some(known) = log.and_then(|log| log.numbers_beside(policies)) {
+        return Ok(known);
+    }
     let skimmed = Backwards::skimming(home).and_then(|back| by(home, back, policies));
     match skimmed.or_else(|_| by(home, Backwards::strictly(home)?.0, policies)) {
         Err(ReadError::NoLog { .. }) => Ok(Numbers::default()),
@@ -76,4 +80,32 @@ fn by(home: &Home, mut back: Backwards, policies: &[PolicyInForce]) -> Result<Nu
 enum Met {
     Nothing,
     AnOpening,
+}
+
+/// What a writer has met of the past, from the beginning of the segment that was the last one when it opened the log.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    numbers: Numbers,
+    /// Whether that was an opening, so that nothing further back has a higher number.
+    opening: bool,
+}
+
+impl Seen {
+    /// Takes an event into account.
+    pub fn note(&mut self, event: &Event) {
+        self.opening |= policies_of(event).is_some();
+        self.numbers.note(event);
+    }
+
+    /// Why this event may not be written.
+    pub fn speaks_against(&self, event: &Event) -> Option<String> {
+        policies_of(event).and_then(|under| self.numbers.more_than(under))
+    }
+
+    /// The numbers, if what lies further back cannot change what they say about these policies.
+    pub fn beside(&self, policies: &[PolicyInForce]) -> Option<Numbers> {
+        let met = |policy: &PolicyInForce| self.numbers.of_file.contains_key(&policy.file);
+        let is_all = self.opening && (self.numbers.first.is_none() || policies.iter().all(met));
+        is_all.then(|| self.numbers.clone())
+    }
 }

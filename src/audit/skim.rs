@@ -99,13 +99,14 @@ pub(super) struct Part {
 }
 
 /// What stands at the front of a line, in the order and form in which entries are written.
-struct Front<'a> {
-    seq: u64,
+pub(super) struct Front<'a> {
+    pub seq: u64,
+    pub batch: Option<u64>,
     stamp: Stamp<'a>,
     run: Option<&'a str>,
-    event: &'a str,
+    pub event: &'a str,
     /// Where `"event":` begins.
-    event_at: usize,
+    pub event_at: usize,
 }
 
 impl Skimmed {
@@ -141,19 +142,7 @@ impl Skimmed {
     /// As [`Skimmed::entry`].
     pub fn event(&self) -> Result<Event, String> {
         self.check_link()?;
-        let line = self.text();
-        let bounds = self.event_at.and_then(|from| Some((from, line.rfind(",\"who\":{\"uid\":")?)));
-        let quick = bounds.filter(|(from, to)| from < to).and_then(|(from, to)| {
-            let mut object = String::with_capacity(to - from + 2);
-            object.push('{');
-            object.push_str(&line[from..to]);
-            object.push('}');
-            serde_json::from_str(&object).ok()
-        });
-        match quick {
-            Some(event) => Ok(event),
-            None => self.entry().map(|entry| entry.event),
-        }
+        event_of(self.text(), self.event_at)
     }
 
     /// When it was written; none in a line that only [`Skimmed::entry`] understands.
@@ -310,11 +299,11 @@ struct Wrong {
 }
 
 /// Takes the front of a line apart; none if it is not in the form in which entries are written.
-fn front(line: &str) -> Option<Front<'_>> {
+pub(super) fn front(line: &str) -> Option<Front<'_>> {
     let (seq, rest) = number(line.strip_prefix("{\"v\":1,\"seq\":")?)?;
-    let rest = match rest.strip_prefix(",\"batch\":") {
-        Some(rest) => number(rest)?.1,
-        None => rest,
+    let (batch, rest) = match rest.strip_prefix(",\"batch\":") {
+        Some(rest) => number(rest).map(|(batch, rest)| (Some(batch), rest))?,
+        None => (None, rest),
     };
     let (time, rest) = text(rest.strip_prefix(",\"time\":\"")?, TIME)?;
     let (mono, rest) = number(rest.strip_prefix(",\"mono\":")?)?;
@@ -327,8 +316,9 @@ fn front(line: &str) -> Option<Front<'_>> {
     let event_at = line.len() - rest.len();
     let rest = rest.strip_prefix("\"event\":\"")?;
     let (event, rest) = text(rest, rest.bytes().take(64).position(|byte| byte == b'"')?)?;
-    let is_whole = seq > 0 && rest.starts_with(",\"data\":{") && line.ends_with("\"}");
-    is_whole.then_some(Front { seq, stamp: Stamp { time, mono, boot }, run, event, event_at })
+    let is_plain = event.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    let is_whole = seq > 0 && is_plain && rest.starts_with(",\"data\":{") && line.ends_with("\"}");
+    is_whole.then_some(Front { seq, batch, stamp: Stamp { time, mono, boot }, run, event, event_at })
 }
 
 fn number(rest: &str) -> Option<(u64, &str)> {
@@ -344,7 +334,7 @@ fn text(rest: &str, length: usize) -> Option<(&str, &str)> {
 }
 
 /// What a line has as `prev`; what it is good for is seen when it is compared.
-fn prev_of(line: &str) -> Result<Cow<'_, str>, String> {
+pub(super) fn prev_of(line: &str) -> Result<Cow<'_, str>, String> {
     const KEY: &str = ",\"prev\":\"";
     let at = line.len().checked_sub(KEY.len() + 64 + 2);
     let hex = at.and_then(|at| line.get(at..)?.strip_prefix(KEY)?.strip_suffix("\"}"));
@@ -365,6 +355,22 @@ fn is_hex_of(hex: &[u8], raw: &[u8; 32]) -> bool {
 
 fn key(run: &str) -> Key {
     run.as_bytes().try_into().expect("a run's id has 36 letters, which was checked")
+}
+
+/// What happened, of a line in which `"event":` begins here, if it is in the form in which entries are written.
+pub(super) fn event_of(line: &str, event_at: Option<usize>) -> Result<Event, String> {
+    let bounds = event_at.and_then(|from| Some((from, line.rfind(",\"who\":{\"uid\":")?)));
+    let quick = bounds.filter(|(from, to)| from < to).and_then(|(from, to)| {
+        let mut object = String::with_capacity(to - from + 2);
+        object.push('{');
+        object.push_str(&line[from..to]);
+        object.push('}');
+        serde_json::from_str(&object).ok()
+    });
+    match quick {
+        Some(event) => Ok(event),
+        None => decode(line.as_bytes()).map(|decoded| decoded.entry.event).map_err(|error| error.to_string()),
+    }
 }
 
 /// The run that a key is of.
@@ -389,7 +395,7 @@ fn name(event: &Event) -> &'static str {
     }
 }
 
-fn turn(name: &str) -> Turn {
+pub(super) fn turn(name: &str) -> Turn {
     match name {
         "run_opened" => Turn::Opened,
         "run_refused" => Turn::Refused,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::audit::{self, Home};
+use crate::audit::{self, Home, Log};
 use crate::cli::Global;
 use crate::cli::failure::Failure;
 use crate::cli::given::show;
@@ -160,12 +160,12 @@ impl InForce {
         self.policies.iter().map(mark).collect()
     }
 
-    /// Whether this account may operate in this home under these policies.
+    /// Whether this account may operate in this home under these policies. `log` is the home's, where it is open.
     ///
     /// # Errors
     /// Inside: why not. Outside: the log cannot be read.
-    pub fn may_operate(&self, home: &Home) -> Result<Result<Operator, String>, Failure> {
-        if let Some(reason) = self.weakened(home)? {
+    pub fn may_operate(&self, home: &Home, log: Option<&Log>) -> Result<Result<Operator, String>, Failure> {
+        if let Some(reason) = self.weakened(home, log)? {
             return Ok(Err(reason));
         }
         Ok(self.operator().map_err(|error| error.to_string()))
@@ -176,15 +176,15 @@ impl InForce {
     /// # Errors
     /// The log cannot be read.
     pub fn missing(&self, home: &Home) -> Result<Option<String>, Failure> {
-        if self.is_empty() { self.weakened(home) } else { Ok(None) }
+        if self.is_empty() { self.weakened(home, None) } else { Ok(None) }
     }
 
     /// Why these policies are less than what runs of this home went under before; none if they are not. A home that went under a
     /// policy goes under none or an older one no more.
-    pub fn weakened(&self, home: &Home) -> Result<Option<String>, Failure> {
+    pub fn weakened(&self, home: &Home, log: Option<&Log>) -> Result<Option<String>, Failure> {
         let recorded = self.recorded();
-        let past = audit::numbers_beside(home, &recorded).map_err(|error| Failure::Internal(error.to_string()))?;
-        Ok(past.more_than(&recorded))
+        let past = audit::numbers_beside(home, log, &recorded);
+        Ok(past.map_err(|error| Failure::Internal(error.to_string()))?.more_than(&recorded))
     }
 
     /// Why a plan made under other policies than these is not run.

@@ -3,7 +3,7 @@
 
 use chrono::Utc;
 
-use crate::audit::Home;
+use crate::audit::{Home, Log};
 use crate::cli::approvals::Tally;
 use crate::cli::failure::Failure;
 use crate::cli::in_force::{InForce, subject};
@@ -62,17 +62,18 @@ impl Needed {
     }
 }
 
-/// Asks the policies in force about a run of this plan now.
+/// Asks the policies in force about a run of this plan now. The log is the home's.
 ///
 /// # Errors
 /// Inside: why there is to be none. Outside: the log cannot be read.
 pub fn ask(
     in_force: &InForce,
     home: &Home,
+    log: &Log,
     procedure: &Procedure,
     emergency: Emergency,
 ) -> Result<Result<Needed, String>, Failure> {
-    let operator = match in_force.may_operate(home)? {
+    let operator = match in_force.may_operate(home, Some(log))? {
         Ok(operator) => operator,
         Err(reason) => return Ok(Err(reason)),
     };

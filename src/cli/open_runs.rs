@@ -147,7 +147,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
         Purpose::TakeBack => "undo",
     };
     let refused = |reason: &str| not_taken_up(&home, &who, &in_force, &open.run, command, reason);
-    let _ = in_force.may_operate(&home)?.map_err(|reason| refused(&reason))?;
+    let _ = in_force.may_operate(&home, None)?.map_err(|reason| refused(&reason))?;
     if again.overrides.is_some_and(|given| given.is_pointless(again.glass.emergency())) {
         return Err(Failure::Wrong(
             "--self-approve permits what --override or --break-glass asks for, and there is neither".to_owned(),
@@ -185,7 +185,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     let in_force = InForce::open(global, &who)?;
     let redact = in_force.redact(&home)?;
     let refused = |reason: &str| not_taken_up(&home, &who, &in_force, &open.run, command, reason);
-    let operator = in_force.may_operate(&home)?.map_err(|reason| refused(&reason))?;
+    let operator = in_force.may_operate(&home, None)?.map_err(|reason| refused(&reason))?;
     let mut overrides = Vec::new();
     let (mut signed, mut requests, mut until) = (Vec::new(), Requests::default(), BTreeMap::new());
     if let Some(given) = again.overrides {
@@ -237,7 +237,7 @@ fn take_up(global: &Global, again: &Again<'_>) -> Result<ExitCode, Failure> {
     // Before the locks: whoever may not write this log must not touch what its runs claim.
     let mut log = Log::open(&home, who.clone()).map_err(|error| Failure::Internal(error.to_string()))?;
     // From here on the log itself sees to it that nobody else goes under more in between.
-    if let Some(reason) = in_force.weakened(&home)? {
+    if let Some(reason) = in_force.weakened(&home, None)? {
         return Err(refused(&reason));
     }
     let locks = Locks::take(&open.locks, &holder).map_err(|error| match error {
@@ -345,7 +345,7 @@ impl Abandon {
         let in_force = InForce::open(global, &who)?;
         let (open, alive) = find(&home, &self.run)?;
         let refused = |reason: &str| not_taken_up(&home, &who, &in_force, &open.run, "abandon", reason);
-        let _ = in_force.may_operate(&home)?.map_err(|reason| refused(&reason))?;
+        let _ = in_force.may_operate(&home, None)?.map_err(|reason| refused(&reason))?;
         may_take_over(&open, &who, self.takeover.take_over, Some(&self.reason)).map_err(|reason| refused(&reason))?;
         let permitted = self.permitted(global, &in_force, &open, &home, &who)?;
         let kept = in_force.keep(&home, &open.run).and_then(|()| permitted.requests.keep(&home, &open.run));

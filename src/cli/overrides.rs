@@ -472,7 +472,7 @@ impl Attempt<'_> {
         if *deviation == (Deviation::OutsideWindow {}) && self.in_force.closed(runbook, chrono::Utc::now()).is_none() {
             return Ok(Err("no change window is closed and nothing is frozen, so nothing has to be left".to_owned()));
         }
-        let operator = match self.in_force.may_operate(self.home)? {
+        let operator = match self.in_force.may_operate(self.home, None)? {
             Ok(operator) => operator,
             Err(why) => return Ok(Err(why)),
         };

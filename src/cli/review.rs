@@ -143,7 +143,7 @@ fn take(global: &Global, home: &Home, of: &Reviewable, path: &Path) -> Result<Ex
         return Err(refused("no policy is in force that says whose key is whose; name it with --policy"));
     }
     // Else a policy of somebody's own, older or weaker than the home's, could say whose keys are whose.
-    let _ = in_force.may_operate(home)?.map_err(|why| refused(&why))?;
+    let _ = in_force.may_operate(home, None)?.map_err(|why| refused(&why))?;
     let needed = of.state.to_review.iter().map(|rule| required(&in_force, rule)).collect::<Result<Vec<_>, _>>()?;
     let made: DateTime<Utc> = at(&review.made);
     let until = made.checked_add_signed(TimeDelta::days(36_500)).unwrap_or(DateTime::<Utc>::MAX_UTC);

@@ -126,7 +126,7 @@ impl Run {
         if let Some(reason) = self.attempt_to_skip() {
             return Err(attempt.not_allowed(&reason));
         }
-        let mut asked = ask(&in_force, &home, &procedure, self.glass.emergency())?;
+        let mut asked = ask(&in_force, &home, attempt.log, &procedure, self.glass.emergency())?;
         let mut written = Written { path: self.given.runbook.clone(), bytes, binding };
         let needed = asked.map_err(|reason| attempt.not_allowed(&reason))?;
         let waited = written.binding.is_none() && !needed.is_empty();
@@ -137,7 +137,7 @@ impl Run {
             programs = Programs::default();
             in_force = InForce::open(global, &who)?;
             attempt.goes_under(&in_force);
-            asked = ask(&in_force, &home, &procedure, self.glass.emergency())?;
+            asked = ask(&in_force, &home, attempt.log, &procedure, self.glass.emergency())?;
             asked.map_err(|reason| attempt.not_allowed(&reason))?
         } else {
             needed
@@ -161,7 +161,7 @@ impl Run {
         let in_force = InForce::open(global, &who)?;
         attempt.goes_under(&in_force);
         let redact = in_force.redact(&home)?;
-        let needed = ask(&in_force, &home, &procedure, self.glass.emergency())?;
+        let needed = ask(&in_force, &home, attempt.log, &procedure, self.glass.emergency())?;
         let needed = needed.map_err(|reason| attempt.not_allowed(&reason))?;
         let place = Place { global, home: &home, who: &who, in_force: &in_force };
         let Approved { approvals, overrides: signed, .. } = self.approved(&place, &mut attempt, &written, &needed)?;

@@ -80,7 +80,7 @@ impl PermittedBy {
 impl Wanted<'_> {
     /// Who operates. Nobody else is heard.
     pub fn operator(&self) -> Result<Operator, Failure> {
-        let operator = self.in_force.may_operate(self.home).map_err(|failure| match failure {
+        let operator = self.in_force.may_operate(self.home, None).map_err(|failure| match failure {
             Failure::Internal(error) => Failure::Internal(format!("{error}; nothing was removed")),
             other => other,
         })?;

@@ -104,28 +104,32 @@ impl User {
             // SAFETY: the pointers are `look_up`'s, which says that they are valid for the call.
             unsafe { libc::getpwnam_r(text.as_ptr(), entry, buffer, length, result) }
         });
-        match found {
-            Ok(Some(user)) => Ok(user),
-            Ok(None) => Err(UserError::Unknown(name.to_owned())),
-            Err(error) => Err(UserError::Database { name: name.to_owned(), error }),
-        }
+        let database = |error| UserError::Database { name: name.to_owned(), error };
+        let user = found.map_err(database)?.ok_or_else(|| UserError::Unknown(name.to_owned()))?;
+        let groups = groups_of(&user).map_err(database)?;
+        Ok(Self { groups, ..user })
     }
 
-    /// Whoever this process runs as. A user that the database does not know is called by its number.
+    /// Whoever this process runs as, with the groups that it has: what it starts has them too, whatever the database says by now. A user
+    /// that the database does not know is called by its number.
     pub fn current() -> Self {
         let uid = rustix::process::geteuid().as_raw();
         let found = look_up(|entry, buffer, length, result| {
             // SAFETY: as in `named`.
             unsafe { libc::getpwuid_r(uid, entry, buffer, length, result) }
         });
-        found.ok().flatten().unwrap_or_else(|| Self {
+        let gid = rustix::process::getegid().as_raw();
+        let user = found.ok().flatten().unwrap_or_else(|| Self {
             name: uid.to_string(),
             uid,
-            gid: rustix::process::getegid().as_raw(),
+            gid,
             groups: Vec::new(),
             home: "/".to_owned(),
             shell: "/bin/sh".to_owned(),
-        })
+        });
+        let others = rustix::process::getgroups().unwrap_or_default();
+        let groups = others.iter().map(|group| group.as_raw()).filter(|group| *group != gid).chain([gid]).collect();
+        Self { gid, groups, ..user }
     }
 }
 
@@ -139,7 +143,7 @@ impl std::fmt::Debug for Stdin {
 }
 
 /// Asks the user database by `ask`, which is given an entry, a buffer with its length, and a place for the result, all
-/// valid for the call. Also finds the groups.
+/// valid for the call. The groups are not looked up.
 fn look_up(
     ask: impl Fn(*mut libc::passwd, *mut c_char, usize, *mut *mut libc::passwd) -> c_int,
 ) -> std::io::Result<Option<User>> {
@@ -164,13 +168,27 @@ fn look_up(
         // SAFETY: the call succeeded, so the fields are strings in `buffer`, which is still there.
         unsafe { CStr::from_ptr(field) }.to_string_lossy().into_owned()
     };
+    let shell = text(entry.pw_shell);
+    Ok(Some(User {
+        name: text(entry.pw_name),
+        uid: entry.pw_uid,
+        gid: entry.pw_gid,
+        groups: Vec::new(),
+        home: text(entry.pw_dir),
+        shell: if shell.is_empty() { "/bin/sh".to_owned() } else { shell },
+    }))
+}
+
+/// All groups of a user, the primary among them, as the database tells.
+fn groups_of(user: &User) -> std::io::Result<Vec<u32>> {
+    let name = CString::new(user.name.as_str())?;
     let mut count: c_int = 64;
     let mut groups: Vec<u32> = Vec::new();
     loop {
         groups.resize(usize::try_from(count).unwrap_or(64), 0);
         let room = count;
-        // SAFETY: the name is a string in `buffer`; `groups` has room for `count` ids.
-        let done = unsafe { libc::getgrouplist(entry.pw_name, entry.pw_gid, groups.as_mut_ptr(), &raw mut count) };
+        // SAFETY: the name is a string; `groups` has room for `count` ids.
+        let done = unsafe { libc::getgrouplist(name.as_ptr(), user.gid, groups.as_mut_ptr(), &raw mut count) };
         if done >= 0 {
             break;
         }
@@ -180,13 +198,5 @@ fn look_up(
         }
     }
     groups.truncate(usize::try_from(count).unwrap_or(0));
-    let shell = text(entry.pw_shell);
-    Ok(Some(User {
-        name: text(entry.pw_name),
-        uid: entry.pw_uid,
-        gid: entry.pw_gid,
-        groups,
-        home: text(entry.pw_dir),
-        shell: if shell.is_empty() { "/bin/sh".to_owned() } else { shell },
-    }))
+    Ok(groups)
 }

@@ -36,8 +36,8 @@ pub struct Redactions {
 struct Rules {
     names: Vec<String>,
     patterns: Vec<Regex>,
-    /// Tells quickly that nothing matches.
-    any: RegexSet,
+    /// Tells quickly that nothing matches; none where there are no rules.
+    any: Option<RegexSet>,
 }
 
 /// Who is told of each match that was replaced: the rule's number, and the bytes.
@@ -84,16 +84,19 @@ impl Redactions {
     /// All of them together are too large to be looked for.
     pub fn new(rules: Vec<(String, Regex)>) -> Result<Self, String> {
         let (names, patterns): (Vec<String>, Vec<Regex>) = rules.into_iter().unzip();
+        if patterns.is_empty() {
+            return Ok(Self::none());
+        }
         let any = RegexSetBuilder::new(patterns.iter().map(Regex::as_str))
-            .size_limit(RULE_BYTES * patterns.len().max(1))
+            .size_limit(RULE_BYTES * patterns.len())
             .build()
             .map_err(|error| error.to_string())?;
-        Ok(Self { rules: Arc::new(Rules { names, patterns, any }) })
+        Ok(Self { rules: Arc::new(Rules { names, patterns, any: Some(any) }) })
     }
 
     /// No rules: then nothing is looked at.
     pub fn none() -> Self {
-        Self { rules: Arc::new(Rules { names: Vec::new(), patterns: Vec::new(), any: RegexSet::empty() }) }
+        Self { rules: Arc::new(Rules { names: Vec::new(), patterns: Vec::new(), any: None }) }
     }
 
     /// Whether there are none: then nothing is looked at.
@@ -104,6 +107,13 @@ impl Redactions {
     /// The names of the rules.
     pub(super) fn names(&self) -> &[String] {
         &self.rules.names
+    }
+}
+
+impl Rules {
+    /// Whether one of them matches in the bytes, from here on.
+    fn match_in(&self, bytes: &[u8], from: usize) -> bool {
+        self.any.as_ref().is_some_and(|any| any.is_match_at(bytes, from))
     }
 }
 
@@ -161,12 +171,12 @@ impl Redactor {
 
     /// Whole lines, none of them longer than is looked at at once. Most have nothing in them.
     fn lines(&mut self, lines: &[u8], out: &mut Vec<u8>, removed: OnRemoved<'_>) {
-        if !self.rules.any.is_match(lines) {
+        if !self.rules.match_in(lines, 0) {
             out.extend_from_slice(lines);
             return;
         }
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            if self.rules.any.is_match(line) {
+            if self.rules.match_in(line, 0) {
                 self.line.extend_from_slice(line);
                 self.look(Because::Complete, out, removed);
             } else {
@@ -188,7 +198,7 @@ impl Redactor {
         };
         let mut found: Vec<(usize, usize, usize)> = Vec::new();
         let first = self.from.iter().copied().min().unwrap_or(text.len());
-        if self.rules.any.is_match_at(text, first) {
+        if self.rules.match_in(text, first) {
             for (rule, (pattern, from)) in self.rules.patterns.iter().zip(&mut self.from).enumerate() {
                 while let Some(a_match) = pattern.find_at(text, *from)
                     && a_match.start() < decided

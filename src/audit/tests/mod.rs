@@ -4,6 +4,7 @@ mod basics;
 mod common;
 mod events;
 mod faults;
+mod glide;
 mod model;
 mod policies;
 mod real;

@@ -90,8 +90,12 @@ proptest! {
         let whole = whole(&scratch);
         for numbers in asked {
             let under = policies(numbers);
-            let quick = numbers_beside(&scratch.home, &under).unwrap();
+            let quick = numbers_beside(&scratch.home, None, &under).unwrap();
             prop_assert_eq!(quick.more_than(&under), whole.more_than(&under));
+            for log in &logs {
+                let known = numbers_beside(&scratch.home, Some(log), &under).unwrap();
+                prop_assert_eq!(known.more_than(&under), whole.more_than(&under));
+            }
         }
     }
 }
@@ -102,20 +106,20 @@ fn p06_of_two_runs_that_open_at_the_same_moment_the_one_under_less_is_not_the_se
     let (mut one, mut other) = (open(&scratch.home).unwrap(), open(&scratch.home).unwrap());
     let (old, new) = (policies([Some(1), None, None]), policies([Some(2), None, None]));
     // Both have looked, and nothing speaks against either.
-    assert_eq!(numbers_beside(&scratch.home, &old).unwrap().more_than(&old), None);
-    assert_eq!(numbers_beside(&scratch.home, &new).unwrap().more_than(&new), None);
+    assert_eq!(numbers_beside(&scratch.home, None, &old).unwrap().more_than(&old), None);
+    assert_eq!(numbers_beside(&scratch.home, None, &new).unwrap().more_than(&new), None);
     other.append(&[Draft { run: Some(&run_id(2)), event: &opened(new.clone()) }]).unwrap();
     for late in [opened(old.clone()), resumed(old.clone()), opened(Vec::new())] {
         let refused = one.append(&[Draft { run: Some(&run_id(1)), event: &late }]).unwrap_err();
         assert!(matches!(refused, LogError::Weaker { .. }), "{refused}");
     }
     one.append(&[Draft { run: Some(&run_id(1)), event: &opened(new) }]).unwrap();
-    assert!(numbers_beside(&scratch.home, &old).unwrap().more_than(&old).is_some());
+    assert!(numbers_beside(&scratch.home, None, &old).unwrap().more_than(&old).is_some());
 }
 
 #[test]
 fn no_log_says_nothing_of_the_past() {
     let scratch = scratch();
     let under = policies([Some(0), None, None]);
-    assert_eq!(numbers_beside(&scratch.home, &under).unwrap(), Numbers::default());
+    assert_eq!(numbers_beside(&scratch.home, None, &under).unwrap(), Numbers::default());
 }

@@ -52,7 +52,7 @@ impl MakeArchive {
         audit::read(home).map_err(unreadable)?;
         let who = place::who()?;
         let in_force = InForce::open(global, &who)?;
-        if let Err(why) = in_force.may_operate(home)? {
+        if let Err(why) = in_force.may_operate(home, None)? {
             say(&format!("interlock: refused: {why}"));
             return Err(Failure::Said(4));
         }
