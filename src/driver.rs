@@ -121,6 +121,17 @@ pub struct Outcome {
     pub last_line: String,
     /// How many deviations were made.
     pub deviations: usize,
+    /// The last entry that it has made durable.
+    pub durable: u64,
+    /// What contained its steps. It is closed, and dropping it waits for the guardian to be gone, for which something else may be done.
+    pub containment: Containment,
+}
+
+/// What is said of a run that is over.
+struct Over {
+    verdict: Verdict,
+    last_line: String,
+    deviations: usize,
 }
 
 /// Why a run could not be brought to a recorded end.
@@ -291,9 +302,13 @@ pub fn carry_out(
         back: None,
         finished: false,
     };
-    let outcome = driver.go(input);
-    driver.display.flush();
-    outcome
+    let over = driver.go(input);
+    driver.display.finish();
+    let durable = driver.log.durable();
+    let (display, mut containment) = driver.end();
+    containment.close();
+    drop(display);
+    over.map(|Over { verdict, last_line, deviations }| Outcome { verdict, last_line, deviations, durable, containment })
 }
 
 /// These events of a run, to be recorded.
@@ -338,7 +353,7 @@ fn watch(
 }
 
 impl Driver {
-    fn go(&mut self, opening: Input) -> Result<Outcome, DriverError> {
+    fn go(&mut self, opening: Input) -> Result<Over, DriverError> {
         let outcome = self.handle(opening).and_then(|()| {
             while !self.finished {
                 self.turn()?;
@@ -355,7 +370,12 @@ impl Driver {
             unreachable!("the loop ends only when the run is over");
         };
         let deviations = self.state.overrides.used.len();
-        Ok(Outcome { verdict, last_line: self.last_line(verdict), deviations })
+        Ok(Over { verdict, last_line: self.last_line(verdict), deviations })
+    }
+
+    /// Everything ends but what contains the steps, and what is shown.
+    fn end(self) -> (Display, Containment) {
+        (self.display, self.containment)
     }
 
     /// One turn of the loop.
@@ -442,10 +462,12 @@ impl Driver {
             }
         }
         self.pend(events);
-        let starts = opening
-            || effects
-                .iter()
-                .any(|effect| matches!(effect, Effect::Start { .. } | Effect::Ask { .. } | Effect::AskToStop { .. }));
+        let starts = effects.iter().any(|effect| match effect {
+            Effect::Start { .. } | Effect::Ask { .. } | Effect::AskToStop { .. } => true,
+            // A step at whose facts nobody looks is started at once, and that is one write with the opening.
+            Effect::Prepare { requires, ensures, .. } => opening && !(requires.is_empty() && ensures.is_empty()),
+            _ => opening,
+        });
         let stops = |effect: &Effect| matches!(effect, Effect::Kill(_) | Effect::Terminate(_) | Effect::Withdraw);
         for effect in effects.iter().filter(|effect| stops(effect)) {
             self.stop(effect);

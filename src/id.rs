@@ -2,10 +2,12 @@
 //! door, and is trusted from then on. Uses nothing else of the crate.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 /// Why a text is not a valid identifier; says what was expected.
@@ -84,6 +86,16 @@ fn is_digest(text: &str) -> bool {
     text.len() == 64 && are_hexadecimal(text.as_bytes())
 }
 
+/// `2026-11-21T23:31:07.123456Z`, digit for digit.
+fn is_timestamp(text: &str) -> bool {
+    let form = b"dddd-dd-ddTdd:dd:dd.ddddddZ";
+    text.len() == form.len()
+        && text.bytes().zip(form).all(|(b, expected)| match expected {
+            b'd' => b.is_ascii_digit(),
+            other => b == *other,
+        })
+}
+
 fn is_nonce(text: &str) -> bool {
     text.len() == 32 && are_hexadecimal(text.as_bytes())
 }
@@ -156,13 +168,86 @@ text_type!(
     /// `amy@example.org`. Never a pattern, and never something that a command line could take for an option.
     Person, "person", PERSON_RULE, is_person
 );
-text_type!(
+/// As `text_type`, of texts that are all of one length and ASCII: a value takes no memory besides itself.
+macro_rules! short_text_type {
+    ($(#[$doc:meta])* $name:ident, $length:literal, $what:literal, $rule:expr, $fits:path) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; $length]);
+
+        impl $name {
+            /// The text of it.
+            pub fn as_str(&self) -> &str {
+                std::str::from_utf8(&self.0).expect("it was checked that it is ASCII")
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let bytes = <[u8; $length]>::try_from(text.as_bytes()).ok().filter(|_| $fits(text));
+                let wrong = || IdError(format!("`{}` is not a {}: expected {}", text.escape_debug(), $what, $rule));
+                bytes.map(Self).ok_or_else(wrong)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.as_str())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(Parsed(PhantomData))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple(stringify!($name)).field(&self.as_str()).finish()
+            }
+        }
+    };
+}
+
+/// Reads a value from its text where that stands, without a copy of it.
+struct Parsed<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = IdError>> Visitor<'_> for Parsed<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
+short_text_type!(
     /// The id of a run: a UUID of version 7 (RFC 9562), so that ids sort by time. Safe as a file name.
-    RunId, "run id", "a UUID in lower case", is_uuid
+    RunId, 36, "run id", "a UUID in lower case", is_uuid
 );
-text_type!(
+short_text_type!(
+    /// The id that the kernel gives itself when it starts (`/proc/sys/kernel/random/boot_id`): a UUID.
+    BootId, 36, "boot id", "a UUID in lower case", is_uuid
+);
+short_text_type!(
     /// A SHA-256 digest (FIPS 180-4) as 64 lower-case hexadecimal digits, as `sha256sum` prints it.
-    Digest, "SHA-256 digest", "64 lower-case hexadecimal digits", is_digest
+    Digest, 64, "SHA-256 digest", "64 lower-case hexadecimal digits", is_digest
+);
+short_text_type!(
+    /// When an entry was written, in UTC to the microsecond: `2026-11-21T23:31:07.123456Z` (RFC 3339, in this one form).
+    Timestamp, 27, "time", "UTC, such as `2026-11-21T23:31:07.123456Z`", is_timestamp
 );
 text_type!(
     /// A moment in UTC, to the second: `2026-11-22T04:02:11Z` (RFC 3339, in this one form, so that the order of the texts is the
@@ -177,7 +262,7 @@ text_type!(
 impl Nonce {
     /// From 16 random bytes.
     pub fn from_bytes(raw: &[u8; 16]) -> Self {
-        Self(hexadecimal(raw))
+        Self(raw.iter().flat_map(|byte| hexadecimal(*byte)).map(char::from).collect())
     }
 }
 
@@ -189,6 +274,14 @@ impl Moment {
     }
 }
 
+impl Timestamp {
+    /// This time; the last one that can be written for any after it.
+    pub fn of(time: DateTime<Utc>) -> Self {
+        let text = time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+        text.parse().unwrap_or(Self(*b"9999-12-31T23:59:59.999999Z"))
+    }
+}
+
 impl Digest {
     /// The digest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
@@ -197,23 +290,20 @@ impl Digest {
 
     /// From the 32 raw bytes of a digest.
     pub fn from_bytes(raw: &[u8; 32]) -> Self {
-        Self(hexadecimal(raw))
+        let mut digits = [0; 64];
+        digits.chunks_exact_mut(2).zip(raw).for_each(|(two, byte)| two.copy_from_slice(&hexadecimal(*byte)));
+        Self(digits)
     }
 }
 
-fn hexadecimal(raw: &[u8]) -> String {
+fn hexadecimal(byte: u8) -> [u8; 2] {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut digits = Vec::with_capacity(2 * raw.len());
-    for byte in raw {
-        digits.extend_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-    }
-    String::from_utf8(digits).expect("hexadecimal digits are ASCII")
+    [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]
 }
 
 /// What a program's file is at one moment: the digest of its bytes, or why there is none. Written as the digest, or as
 /// one of the words `absent`, `unreadable` and `unusable`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fingerprint {
     /// SHA-256 of its bytes.
     Bytes(Digest),
@@ -225,11 +315,11 @@ pub enum Fingerprint {
     Unusable,
 }
 
-impl TryFrom<String> for Fingerprint {
-    type Error = IdError;
+impl FromStr for Fingerprint {
+    type Err = IdError;
 
-    fn try_from(text: String) -> Result<Self, IdError> {
-        match text.as_str() {
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        match text {
             "absent" => Ok(Self::Absent),
             "unreadable" => Ok(Self::Unreadable),
             "unusable" => Ok(Self::Unusable),
@@ -238,9 +328,15 @@ impl TryFrom<String> for Fingerprint {
     }
 }
 
-impl From<Fingerprint> for String {
-    fn from(fingerprint: Fingerprint) -> Self {
-        fingerprint.to_string()
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Parsed(PhantomData))
     }
 }
 
@@ -256,8 +352,7 @@ impl fmt::Display for Fingerprint {
 }
 
 /// A fact: a system in a state, written `monit stopped`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fact {
     /// The system it speaks of.
     pub system: SystemName,
@@ -280,17 +375,15 @@ impl FromStr for Fact {
     }
 }
 
-impl TryFrom<String> for Fact {
-    type Error = IdError;
-
-    fn try_from(text: String) -> Result<Self, IdError> {
-        text.parse()
+impl Serialize for Fact {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
-impl From<Fact> for String {
-    fn from(fact: Fact) -> Self {
-        fact.to_string()
+impl<'de> Deserialize<'de> for Fact {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Parsed(PhantomData))
     }
 }
 
@@ -368,8 +461,8 @@ mod tests {
         for one in
             [Fingerprint::Bytes(Digest::of(b"")), Fingerprint::Absent, Fingerprint::Unreadable, Fingerprint::Unusable]
         {
-            assert_eq!(Fingerprint::try_from(one.to_string()).unwrap(), one);
+            assert_eq!(one.to_string().parse::<Fingerprint>().unwrap(), one);
         }
-        assert!(Fingerprint::try_from("gone".to_owned()).is_err());
+        assert!("gone".parse::<Fingerprint>().is_err());
     }
 }

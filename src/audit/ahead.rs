@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::kept::{self, Told};
-use super::line::{Decoded, LineError, decode, seq_of};
+use super::line::{Decoded, Decoder, LineError, seq_of};
 use super::lines::{LineEnd, Lines, RawLine};
 use super::read::{open, read_at};
 use super::tree::{Hash, leaf};
@@ -60,8 +60,8 @@ pub(super) struct Unreadable {
 
 impl Looked {
     /// Looks at a line, and at the files of this home that it names, if there is one.
-    pub fn at(raw: &RawLine<'_>, home: Option<&Home>) -> Self {
-        let is = match decode(raw.bytes) {
+    pub fn at(raw: &RawLine<'_>, decoder: &mut Decoder, home: Option<&Home>) -> Self {
+        let is = match decoder.decode(raw.bytes) {
             Ok(decoded) => {
                 let entry = &decoded.entry;
                 let files = match (home, &entry.run) {
@@ -186,10 +186,11 @@ struct Stretch {
 impl Stretch {
     /// Looks at them, hands that on, and gives it back too.
     fn look(self, home: Option<&Home>) -> Arc<Vec<Looked>> {
+        let mut decoder = Decoder::default();
         let ends = self.marks.iter().skip(1).map(|(from, _)| *from).chain([self.bytes.len()]);
         let lines = self.marks.iter().zip(ends).map(|((from, mark), end)| {
             let raw = RawLine { bytes: &self.bytes[*from..end], ..*mark };
-            Looked::at(&raw, home)
+            Looked::at(&raw, &mut decoder, home)
         });
         let lines = Arc::new(lines.collect());
         // Nobody waits any more if who takes the lines has failed.

@@ -92,6 +92,14 @@ pub(super) fn failed(path: &Path) -> impl FnOnce(io::Error) -> AnchorError {
 /// As said; nothing was changed then but that a key may have been made. Also if the log is not what a checkpoint beside it, signed by
 /// the same key, says of it.
 pub fn checkpoint(home: &Home) -> Result<Made, AnchorError> {
+    checkpoint_behind(home, 0)
+}
+
+/// As [`checkpoint`], where the caller has seen to it that the entries up to this one are on disk ([`Log::durable`](super::Log::durable)).
+///
+/// # Errors
+/// As [`checkpoint`].
+pub fn checkpoint_behind(home: &Home, durable: u64) -> Result<Made, AnchorError> {
     let lock_path = home.audit().join(names::LOCK);
     let lock = File::open(&lock_path).map_err(failed(&lock_path))?;
     lock.lock().map_err(failed(&lock_path))?;
@@ -100,6 +108,11 @@ pub fn checkpoint(home: &Home) -> Result<Made, AnchorError> {
     publish(home, &key).map_err(failed(&home.path().join("keys")))?;
     let before = Before::beside(home, &key)?;
     let (edge, at, segment) = edge_of(home, &key, &before)?;
+    if edge.size() > durable {
+        // What others have written is on disk before it is spoken of.
+        let path = home.audit().join(&segment);
+        File::open(&path).and_then(|file| file.sync_data()).map_err(failed(&path))?;
+    }
     let checkpoint = Checkpoint { origin: key.public().name().to_owned(), size: edge.size(), root: edge.root() };
     let note = key.sign(&checkpoint);
     let path = home.audit().join(names::checkpoint(edge.size()));
@@ -211,9 +224,6 @@ fn grow(home: &Home, edge: Edge, reader: Reader, before: &Before) -> Result<(Edg
         return Err(contradicted(one, format!("says that there were {then} entries, and there are {now} now")));
     }
     let (at, segment) = reader.place();
-    // What others have written is on disk before it is spoken of.
-    let path = home.audit().join(&segment);
-    File::open(&path).and_then(|file| file.sync_data()).map_err(failed(&path))?;
     Ok((edge, at, segment))
 }
 

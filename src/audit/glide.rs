@@ -5,8 +5,10 @@
 
 use std::io;
 
+use sha2::{Digest as _, Sha256};
+
 use super::lines::{LineEnd, Lines, RawLine};
-use super::skim::{Front, Turn, event_of, front, prev_of, turn};
+use super::skim::{Front, Turn, event_of, front, is_hex_of, prev_of, turn};
 use super::tail::Position;
 use crate::history::event::Event;
 use crate::id::Digest;
@@ -18,39 +20,58 @@ pub(super) fn glide(
     mut begun: impl FnMut(&Event),
 ) -> io::Result<Position> {
     let mut lines = Lines::new(read_at, from.offset, from.line);
-    let mut at = from.clone();
-    let mut certain = from.clone();
+    let mut at = Place { offset: from.offset, line: from.line, seq: from.seq, last: None, batch: from.batch };
+    let mut certain = at;
     while let Some(raw) = lines.adjacent()? {
-        let Some((front, line)) = text_of(&raw).filter(|(front, line)| belongs(&at, front, line)) else { break };
+        let Some((front, line)) = text_of(&raw).filter(|(front, line)| at.is_of(from, front, line)) else { break };
         if let Turn::Opened | Turn::Resumed = turn(front.event) {
             let Ok(event) = event_of(line, Some(front.event_at)) else { break };
             begun(&event);
         }
         let batch = front.batch.unwrap_or(front.seq);
         if batch == front.seq {
-            certain.clone_from(&at);
+            certain = at;
         }
-        at = Position {
+        at = Place {
             offset: at.offset + raw.length + 1,
             line: at.line + 1,
             seq: at.seq + 1,
-            prev: Digest::of(raw.bytes),
+            last: Some(Sha256::digest(raw.bytes).into()),
             batch: Some(batch),
         };
     }
-    Ok(certain)
+    let Place { offset, line, seq, last, batch } = certain;
+    let prev = last.map_or_else(|| from.prev.clone(), |last| Digest::from_bytes(&last));
+    Ok(Position { offset, line, seq, prev, batch })
+}
+
+/// A [`Position`] with the digest before it as it is worked out.
+#[derive(Clone, Copy)]
+struct Place {
+    offset: u64,
+    line: u64,
+    seq: u64,
+    /// Of the line before this place; none at the start.
+    last: Option<[u8; 32]>,
+    batch: Option<u64>,
+}
+
+impl Place {
+    /// Whether this line is the one that belongs here. [`Position::follow`] has the same rules.
+    fn is_of(&self, from: &Position, front: &Front<'_>, line: &str) -> bool {
+        let is_of_its_write = match front.batch {
+            None => true,
+            Some(batch) => batch < front.seq && self.batch == Some(batch),
+        };
+        let is_linked = |prev: &str| match &self.last {
+            None => prev == from.prev.as_str(),
+            Some(last) => is_hex_of(prev.as_bytes(), last),
+        };
+        front.seq == self.seq && is_of_its_write && prev_of(line).is_ok_and(|prev| is_linked(&prev))
+    }
 }
 
 fn text_of<'a>(raw: &RawLine<'a>) -> Option<(Front<'a>, &'a str)> {
     let line = std::str::from_utf8(raw.bytes).ok().filter(|_| raw.end == LineEnd::Newline)?;
     Some((front(line)?, line))
-}
-
-/// Whether this line is the one that belongs here. [`Position::follow`] has the same rules.
-fn belongs(at: &Position, front: &Front<'_>, line: &str) -> bool {
-    let is_of_its_write = match front.batch {
-        None => true,
-        Some(batch) => batch < front.seq && at.batch == Some(batch),
-    };
-    front.seq == at.seq && is_of_its_write && prev_of(line).is_ok_and(|prev| prev == at.prev.as_str())
 }

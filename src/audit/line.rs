@@ -3,14 +3,16 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer};
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer as _, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
 use crate::history::entry::{Entry, VERSION, Who};
 use crate::history::event::Event;
-use crate::id::{Digest, RunId, is_uuid};
+use crate::id::{Digest, RunId};
 
 /// The most bytes a line may have, its newline not counted: 60 KiB. (The bundles of a C2SP tiled log hold entries of
 /// less than 64 KiB.)
@@ -49,58 +51,87 @@ struct Line<'a> {
     boot: &'a str,
     run: Option<RunId>,
     event: Event,
-    who: Who,
+    who: Arc<Who>,
     prev: Digest,
+}
+
+/// Reads lines, one after another. Many of them say the same of who was there; that is read once.
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    /// As it stood in the line before, and what it says.
+    who: Option<(String, Arc<Who>)>,
 }
 
 /// Reads one line, without its newline.
 pub(super) fn decode(bytes: &[u8]) -> Result<Decoded, LineError> {
-    if bytes.len() > MAX_LINE {
-        return Err(LineError::Garbled(format!("it is longer than {MAX_LINE} bytes")));
-    }
-    let text = std::str::from_utf8(bytes).map_err(|error| LineError::Garbled(format!("not UTF-8: {error}")))?;
-    understand(text).map_err(|problem| match begins_and_ends_as_an_entry(text) {
-        Ok(()) => LineError::Foreign(problem),
-        Err(why) => LineError::Garbled(why),
-    })
+    Decoder::default().decode(bytes)
 }
 
-fn understand(text: &str) -> Result<Decoded, String> {
-    if !(text.starts_with('{') && text.ends_with('}')) {
-        return Err("there is something before or after the object".to_owned());
+impl Decoder {
+    /// Reads one line, without its newline.
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<Decoded, LineError> {
+        if bytes.len() > MAX_LINE {
+            return Err(LineError::Garbled(format!("it is longer than {MAX_LINE} bytes")));
+        }
+        let text = std::str::from_utf8(bytes).map_err(|error| LineError::Garbled(format!("not UTF-8: {error}")))?;
+        self.understand(text).map_err(|problem| match begins_and_ends_as_an_entry(text) {
+            Ok(()) => LineError::Foreign(problem),
+            Err(why) => LineError::Garbled(why),
+        })
     }
-    let line: Line<'_> = serde_json::from_str(text).map_err(|error| match version_of(text) {
-        Some(version) if version != u64::from(VERSION) => other_version(version),
-        // What else the parser would have taken is no help to who reads a log.
-        Some(_) | None => plain(error.to_string().split(", expected one of").next().unwrap_or_default()),
-    })?;
-    if line.v != VERSION {
-        return Err(other_version(u64::from(line.v)));
+
+    fn understand(&mut self, text: &str) -> Result<Decoded, String> {
+        if !(text.starts_with('{') && text.ends_with('}')) {
+            return Err("there is something before or after the object".to_owned());
+        }
+        let line = self.line(text).map_err(|error| match version_of(text) {
+            Some(version) if version != u64::from(VERSION) => other_version(version),
+            // What else the parser would have taken is no help to who reads a log.
+            Some(_) | None => plain(error.to_string().split(", expected one of").next().unwrap_or_default()),
+        })?;
+        if line.v != VERSION {
+            return Err(other_version(u64::from(line.v)));
+        }
+        if line.seq == 0 {
+            return Err("`seq` is 0, and the first entry is 1".to_owned());
+        }
+        let batch = line.batch.unwrap_or(line.seq);
+        if line.batch.is_some_and(|batch| batch == 0 || batch >= line.seq) {
+            return Err("`batch` must be the number of an earlier entry".to_owned());
+        }
+        let time = line.time.parse();
+        let boot = line.boot.parse();
+        let entry = Entry {
+            seq: line.seq,
+            time: time.map_err(|_| "`time` is not of the form 2026-11-21T23:31:07.123456Z".to_owned())?,
+            mono: line.mono,
+            boot: boot.map_err(|_| "`boot` is not a UUID in lower case".to_owned())?,
+            run: line.run,
+            who: line.who,
+            event: line.event,
+            prev: line.prev,
+        };
+        Ok(Decoded { entry, batch })
     }
-    if line.seq == 0 {
-        return Err("`seq` is 0, and the first entry is 1".to_owned());
+
+    fn line<'a>(&mut self, text: &'a str) -> serde_json::Result<Line<'a>> {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let line = deserializer.deserialize_map(LineVisitor { decoder: self })?;
+        deserializer.end()?;
+        Ok(line)
     }
-    let batch = line.batch.unwrap_or(line.seq);
-    if line.batch.is_some_and(|batch| batch == 0 || batch >= line.seq) {
-        return Err("`batch` must be the number of an earlier entry".to_owned());
+
+    /// Who was there, as a line says it.
+    fn who(&mut self, text: &str) -> serde_json::Result<Arc<Who>> {
+        match &self.who {
+            Some((before, who)) if before == text => Ok(Arc::clone(who)),
+            Some(_) | None => {
+                let who = Arc::new(serde_json::from_str(text)?);
+                self.who = Some((text.to_owned(), Arc::clone(&who)));
+                Ok(who)
+            }
+        }
     }
-    if !is_time(line.time) {
-        return Err("`time` is not of the form 2026-11-21T23:31:07.123456Z".to_owned());
-    }
-    if !is_uuid(line.boot) {
-        return Err("`boot` is not a UUID in lower case".to_owned());
-    }
-    let entry = Entry {
-        seq: line.seq,
-        time: line.time.to_owned(),
-        mono: line.mono,
-        boot: line.boot.to_owned(),
-        run: line.run,
-        who: line.who,
-        event: line.event,
-        prev: line.prev,
-    };
-    Ok(Decoded { entry, batch })
 }
 
 fn other_version(version: u64) -> String {
@@ -148,25 +179,11 @@ pub(super) fn plain(text: &str) -> String {
         .collect()
 }
 
-/// `2026-11-21T23:31:07.123456Z`, digit for digit.
-fn is_time(text: &str) -> bool {
-    let form = b"dddd-dd-ddTdd:dd:dd.ddddddZ";
-    text.len() == form.len()
-        && text.bytes().zip(form).all(|(b, expected)| match expected {
-            b'd' => b.is_ascii_digit(),
-            other => b == *other,
-        })
+struct LineVisitor<'d> {
+    decoder: &'d mut Decoder,
 }
 
-impl<'de> Deserialize<'de> for Line<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(LineVisitor)
-    }
-}
-
-struct LineVisitor;
-
-impl<'de> Visitor<'de> for LineVisitor {
+impl<'de> Visitor<'de> for LineVisitor<'_> {
     type Value = Line<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -190,7 +207,10 @@ impl<'de> Visitor<'de> for LineVisitor {
                     once(&mut event, "event", Event::deserialize(MapAccessDeserializer::new(of_event))?)?;
                 }
                 "data" => return Err(A::Error::custom("`data` does not stand right after `event`")),
-                "who" => once(&mut who, "who", map.next_value()?)?,
+                "who" => {
+                    let text = map.next_value::<&RawValue>()?.get();
+                    once(&mut who, "who", self.decoder.who(text).map_err(of_part)?)?;
+                }
                 "prev" => once(&mut prev, "prev", map.next_value()?)?,
                 key => return Err(A::Error::custom(format!("unknown field `{key}`"))),
             }
@@ -208,6 +228,12 @@ impl<'de> Visitor<'de> for LineVisitor {
             prev: prev.ok_or_else(|| A::Error::missing_field("prev"))?,
         })
     }
+}
+
+/// What is wrong in a part that was read by itself, without a place: that would be one in the part.
+fn of_part<E: serde::de::Error>(error: serde_json::Error) -> E {
+    let text = error.to_string();
+    E::custom(text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what))
 }
 
 /// Keeps the value of a key that may stand there once.

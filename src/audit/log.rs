@@ -35,7 +35,7 @@ use crate::history::approval::PolicyInForce;
 use crate::history::entry::{Entry, VERSION, Who};
 use crate::history::event::Event;
 use crate::history::numbers::Numbers;
-use crate::id::{Digest, RunId};
+use crate::id::{BootId, Digest, IdError, RunId, Timestamp};
 
 /// How long a segment is, in bytes, from the moment it has its name: 512 KiB. Opening reads the last one, so its length
 /// bounds how long that takes.
@@ -89,19 +89,20 @@ impl Log {
             path: boot_file.into(),
             source: Arc::new(source),
         })?;
-        let past = match std::fs::read_dir(home.runs()).map(|mut runs| runs.next().is_some()) {
-            Ok(true) => Past::Known { evidence: home.runs() },
-            Ok(false) => Past::None,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Past::None,
-            Err(error) => return Err(LogError::Io { doing: "read", path: home.runs(), source: Arc::new(error) }),
-        };
         if home.audit().join(names::ARCHIVE).symlink_metadata().is_ok() {
             let problem = "it is an archive of a log that goes on elsewhere, so nothing is written into it; name another home with --home";
             return Err(LogError::Home { path: home.path().to_owned(), problem: problem.to_owned() });
         }
-        let mut author = Author::new(who, boot.trim_end().to_owned())?;
+        let boot = boot.trim_end().parse().map_err(|error: IdError| LogError::Io {
+            doing: "use",
+            path: boot_file.into(),
+            source: Arc::new(io::Error::other(error)),
+        })?;
+        let mut author = Author::new(who, boot)?;
+        let mut past = Past::None;
         if !list_names(&home.audit()).is_ok_and(|all| all.iter().any(|name| names::first_of(name).is_some())) {
             author.birth = Some(birth(home));
+            past = past_of(home)?;
         }
         Writer::open(storage, home.audit(), Geometry::SHIPPED, author, &past).map(Self)
     }
@@ -125,10 +126,25 @@ impl Log {
         self.0.append(drafts, Purpose::Closing)
     }
 
+    /// The last entry of which this log knows that it is on disk, with all before it: it has written it itself, or after it.
+    pub fn durable(&self) -> u64 {
+        self.0.head.at.seq - 1
+    }
+
     /// See [`numbers_beside`](super::numbers_beside); none where what this log has read does not say it, or others have written since.
     pub(super) fn numbers_beside(&self, policies: &[PolicyInForce]) -> Option<Numbers> {
         let known = self.0.past.beside(policies)?;
         matches!(self.0.has_moved(), Ok(false)).then_some(known)
+    }
+}
+
+/// Whether a home in which there is no log has had one.
+fn past_of(home: &Home) -> Result<Past, LogError> {
+    match std::fs::read_dir(home.runs()).map(|mut runs| runs.next().is_some()) {
+        Ok(true) => Ok(Past::Known { evidence: home.runs() }),
+        Ok(false) => Ok(Past::None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Past::None),
+        Err(error) => Err(LogError::Io { doing: "read", path: home.runs(), source: Arc::new(error) }),
     }
 }
 
@@ -144,17 +160,17 @@ pub(super) enum Purpose {
 /// What is the same in every entry of a process.
 #[derive(Debug)]
 pub(super) struct Author {
-    who: Who,
+    who: Arc<Who>,
     who_json: String,
-    boot: String,
+    boot: BootId,
     /// For a log that is still to be made.
     birth: Option<Birth>,
 }
 
 impl Author {
-    pub fn new(who: Who, boot: String) -> Result<Self, LogError> {
+    pub fn new(who: Who, boot: BootId) -> Result<Self, LogError> {
         let who_json = json(&who)?;
-        Ok(Self { who, who_json, boot, birth: None })
+        Ok(Self { who: Arc::new(who), who_json, boot, birth: None })
     }
 }
 
@@ -283,10 +299,13 @@ impl<S: Storage> Writer<S> {
                 Tail::Damaged { problem } => return Err(self.damaged(&problem)),
                 Tail::Written => return Err(self.damaged("the file changed while it was locked")),
             }
+            if self.head.at.offset == 0 {
+                // Before the first entry is written into a segment, its name is on disk.
+                self.storage.sync_names().map_err(io_error("sync", &self.folder))?;
+            }
             if !self.is_newer_segment()? {
                 return Ok(found);
             }
-            self.storage.sync_names().map_err(io_error("sync", &self.folder))?;
             let start = Position::start_of_segment(self.head.at.seq, self.head.at.prev.clone());
             self.head = head_at(&self.storage, &self.folder, start)?;
             read_on = ReadOn::FromDisk;
@@ -403,7 +422,7 @@ impl<S: Storage> Writer<S> {
 
     /// Writes entries at the head. Under the lock, and caught up.
     fn write(&mut self, drafts: &[Draft<'_>], purpose: Purpose) -> Result<Vec<Recorded>, LogError> {
-        let time = Utc::now().format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+        let time = Timestamp::of(Utc::now());
         let mono = boot_time();
         let first = self.head.at.seq;
         let mut bytes = Vec::new();

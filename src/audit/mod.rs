@@ -51,7 +51,7 @@ mod who;
 #[cfg(test)]
 mod tests;
 
-pub use anchor::{AnchorError, Made, checkpoint};
+pub use anchor::{AnchorError, Made, checkpoint, checkpoint_behind};
 pub use backwards::in_parallel;
 pub use base::{Archive, Base};
 pub use bundle::{Bundle, BundleError, BundleReport, Bundled, Known, bundle, verify_bundle};

@@ -57,6 +57,11 @@ pub(super) fn torn(segment: &str, offset: u64, digest: &str) -> String {
     format!("{TORN}{first}-{offset}-{}", &digest[..16])
 }
 
+/// Whether a repair has set this file aside, recorded or not.
+pub(super) fn is_set_aside(name: &str) -> bool {
+    name.starts_with(TORN)
+}
+
 /// The segment and the offset that [`torn`] wrote into a name.
 pub(super) fn place_of_torn(name: &str) -> Option<(String, u64)> {
     let mut parts = name.strip_prefix(TORN)?.split('-');

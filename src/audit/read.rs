@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::backwards::Backwards;
 use super::base::{self, Base};
+use super::line::Decoder;
 use super::lines::Lines;
 use super::log::Recorded;
 use super::skim::Part;
@@ -99,7 +100,8 @@ pub fn read(home: &Home) -> Result<Reader, ReadError> {
         });
     }
     let begin = base::start(base.as_ref());
-    Ok(Reader { folder, at: begin.clone(), begin, current: None, state: State::Reading })
+    let decoder = Decoder::default();
+    Ok(Reader { folder, at: begin.clone(), begin, current: None, decoder, state: State::Reading })
 }
 
 /// The head of the log of this home: the number of its last entry, which is how many there are, and the SHA-256 of that entry's
@@ -175,6 +177,7 @@ pub struct Reader {
     begin: Position,
     at: Position,
     current: Option<Segment>,
+    decoder: Decoder,
     state: State,
 }
 
@@ -255,7 +258,8 @@ impl Reader {
         let folder = home.audit();
         let file = Arc::new(open(&folder.join(segment))?);
         let current = Segment { name: segment.into(), lines: lines(&file, &at), file };
-        Ok(Self { folder, begin: at.clone(), at, current: Some(current), state: State::Reading })
+        let decoder = Decoder::default();
+        Ok(Self { folder, begin: at.clone(), at, current: Some(current), decoder, state: State::Reading })
     }
 
     /// Looks again for entries after the last one that was yielded: they may have been written since. After an error there are none.
@@ -275,7 +279,7 @@ impl Reader {
     }
 
     fn step(&mut self) -> Result<Next, ReadError> {
-        let Self { folder, begin, at, current, .. } = self;
+        let Self { folder, begin, at, current, decoder, .. } = self;
         let segment = match current {
             Some(segment) => segment,
             None => match Segment::open(folder, &names::segment(at.seq)) {
@@ -298,7 +302,7 @@ impl Reader {
         let raw = segment.lines.next().map_err(io_error)?;
         let mismatch = match &raw {
             None => None,
-            Some(raw) => match at.follow(raw) {
+            Some(raw) => match at.follow_by(raw, decoder) {
                 Ok(decoded) => {
                     let line = std::str::from_utf8(raw.bytes).expect("decode() has checked it").to_owned();
                     return Ok(Next::Entry(Box::new(Found {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::tree::Hash;
-use crate::id::{Digest, RunId};
+use crate::id::{Digest, RunId, Timestamp};
 
 /// The most findings that are kept; further ones are counted. Bounds memory when a whole log is rubbish.
 const MOST_FINDINGS: usize = 100_000;
@@ -22,9 +22,9 @@ pub struct Report {
     /// How many runs they belong to.
     pub runs: u64,
     /// The time of the first entry.
-    pub first_time: Option<String>,
+    pub first_time: Option<Timestamp>,
     /// The time of the last entry.
-    pub last_time: Option<String>,
+    pub last_time: Option<Timestamp>,
     /// The number and the digest of the last entry: what the next one's `prev` will be.
     pub head: Option<(u64, Digest)>,
     /// Up to which entry a checkpoint that was kept elsewhere agrees with the log, and the key that signed it.

@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use super::base::{self, Base};
 use super::error::{LogError, io_error};
-use super::line::decode;
-use super::lines::Lines;
+use super::line::{MAX_LINE, decode};
 use super::storage::Storage;
 use super::tail::Position;
 use super::{RESERVE, SEGMENT, names};
@@ -67,7 +66,10 @@ pub(super) fn open_head<S: Storage>(
     past: &Past,
 ) -> Result<Head<S::File>, LogError> {
     let all = storage.names().map_err(io_error("list", folder))?;
-    storage.sync_names().map_err(io_error("sync", folder))?;
+    // Whoever set them aside may have come to its end before their names were on disk.
+    if all.iter().any(|name| names::is_set_aside(name)) {
+        storage.sync_names().map_err(io_error("sync", folder))?;
+    }
     let base = base_of(storage, folder)?;
     let begin = base::start(base.as_ref());
     let segments = base::segments(base.as_ref(), &all);
@@ -119,12 +121,7 @@ fn refuse_if_log_vanished(folder: &Path, all: &[String], past: &Past) -> Result<
 fn end_of<S: Storage>(storage: &S, folder: &Path, segment: &str, next: u64) -> Result<Position, LogError> {
     let path = folder.join(segment);
     let file = storage.open(segment).map_err(io_error("open", &path))?;
-    let mut lines = Lines::new(|buffer, offset| storage.read_at(&file, buffer, offset), 0, 1);
-    let mut last = None;
-    while let Some(raw) = lines.next().map_err(io_error("read", &path))? {
-        last = Some((raw.number, raw.offset, raw.bytes.to_vec()));
-    }
-    let (line, offset, bytes) = last.unwrap_or((1, 0, Vec::new()));
+    let (offset, bytes) = last_line(storage, &file).map_err(io_error("read", &path))?;
     let problem = match decode(&bytes) {
         Ok(decoded) if decoded.entry.seq + 1 == next => {
             return Ok(Position::start_of_segment(next, Digest::of(&bytes)));
@@ -132,7 +129,45 @@ fn end_of<S: Storage>(storage: &S, folder: &Path, segment: &str, next: u64) -> R
         Ok(decoded) => format!("the segment ends with entry {}, and the next begins with {next}", decoded.entry.seq),
         Err(error) => error.to_string(),
     };
+    let line = next - names::first_of(segment).unwrap_or(next);
     Err(LogError::Damaged { path, line, offset, entry: next - 1, problem })
+}
+
+/// The last line of a segment, which is read from its end, and where it begins. Of one that no line can be, its end.
+fn last_line<S: Storage>(storage: &S, file: &S::File) -> io::Result<(u64, Vec<u8>)> {
+    let mut from = storage.size(file)?;
+    let mut end = Vec::new();
+    while from > 0 {
+        let length = from.min(MAX_LINE as u64 + 2);
+        from -= length;
+        let mut before = vec![0; usize::try_from(length).expect("it is little more than a line")];
+        read_exact(storage, file, &mut before, from)?;
+        before.append(&mut end);
+        end = before;
+        let used = end.iter().rposition(|byte| *byte != b'\n').map_or(0, |last| last + 1);
+        end.truncate(used);
+        let newline = end.iter().rposition(|byte| *byte == b'\n');
+        if let Some(newline) = newline {
+            let line = end.split_off(newline + 1);
+            return Ok((from + newline as u64 + 1, line));
+        }
+        if end.len() > MAX_LINE {
+            break;
+        }
+    }
+    Ok((from, end))
+}
+
+/// Fills the buffer from there on.
+fn read_exact<S: Storage>(storage: &S, file: &S::File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    let mut got = 0;
+    while got < buffer.len() {
+        match storage.read_at(file, &mut buffer[got..], offset + got as u64)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => got += count,
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn head_at<S: Storage>(storage: &S, folder: &Path, at: Position) -> Result<Head<S::File>, LogError> {

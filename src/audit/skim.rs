@@ -347,7 +347,8 @@ pub(super) fn prev_of(line: &str) -> Result<Cow<'_, str>, String> {
     }
 }
 
-fn is_hex_of(hex: &[u8], raw: &[u8; 32]) -> bool {
+/// Whether these are the hexadecimal digits of this digest.
+pub(super) fn is_hex_of(hex: &[u8], raw: &[u8; 32]) -> bool {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let pair = |byte: &u8| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]];
     hex.len() == 64 && hex.chunks_exact(2).zip(raw).all(|(digits, byte)| digits == pair(byte))

@@ -8,7 +8,7 @@
 
 use std::io;
 
-use super::line::{Decoded, FIRST_PREV, LineError, decode};
+use super::line::{Decoded, Decoder, FIRST_PREV, LineError, decode};
 use super::lines::{LineEnd, Lines, RawLine};
 use super::log::MAX_APPEND;
 use crate::id::Digest;
@@ -41,10 +41,15 @@ impl Position {
 
     /// Goes on to after this line, if it is the one that belongs here.
     pub fn follow(&mut self, raw: &RawLine<'_>) -> Result<Decoded, Mismatch> {
+        self.follow_by(raw, &mut Decoder::default())
+    }
+
+    /// As [`Position::follow`], where many lines are read.
+    pub fn follow_by(&mut self, raw: &RawLine<'_>, decoder: &mut Decoder) -> Result<Decoded, Mismatch> {
         if raw.offset != self.offset {
             return Err(Mismatch::Blank);
         }
-        let decoded = decode(raw.bytes).map_err(Mismatch::Line)?;
+        let decoded = decoder.decode(raw.bytes).map_err(Mismatch::Line)?;
         let (seq, batch) = (decoded.entry.seq, decoded.batch);
         if seq != self.seq {
             return Err(Mismatch::Seq { expected: self.seq, found: seq });

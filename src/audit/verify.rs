@@ -20,7 +20,7 @@ use super::anchor::kept;
 use super::base::{self, Base, bytes_of};
 use super::kept::Told;
 use super::key::public_key;
-use super::line::{Decoded, FIRST_PREV, LineError, plain};
+use super::line::{Decoded, Decoder, FIRST_PREV, LineError, plain};
 use super::lines::{LineEnd, Lines};
 use super::note::PublicKey;
 use super::read::{ReadError, list_names, nothing_after, open, read_at};
@@ -31,7 +31,7 @@ use super::tree::{Edge, Hash};
 use super::{Home, names};
 use crate::history::event::Event;
 use crate::history::ledger::key;
-use crate::id::{Digest, RunId};
+use crate::id::{BootId, Digest, RunId};
 
 /// Verifies the whole log of this home, without the files that its entries name.
 ///
@@ -173,7 +173,7 @@ struct Verifier<F> {
     /// The runs that were met, by the bytes of their ids.
     runs: HashSet<[u8; 16]>,
     broken_runs: HashSet<RunId>,
-    clock: Option<(String, u64)>,
+    clock: Option<(BootId, u64)>,
     repairs: Vec<(String, Digest, u64)>,
     /// The tree over the entries, as they stand.
     edge: Edge,
@@ -233,13 +233,14 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
         let read = |buffer: &mut [u8], offset| read_at(&file, buffer, offset);
         let mut lines = Lines::new(read, 0, 1);
         let mut damaged_at = None;
+        let mut decoder = Decoder::default();
         loop {
             let raw = match lines.next() {
                 Ok(Some(raw)) => raw,
                 Ok(None) => return self.end_of_segment(first, file.metadata().map_or(0, |status| status.len())),
                 Err(error) => return self.fails(format!("the file cannot be read on: {error}")),
             };
-            let line = Looked::at(&raw, files);
+            let line = Looked::at(&raw, &mut decoder, files);
             let is_garbled = matches!(&line.is, Err(Unreadable { error: LineError::Garbled(_), .. }));
             if (line.offset != self.at.offset || is_garbled) && damaged_at != Some(self.at.seq) {
                 match judge_unlocked(read, &self.at) {
@@ -367,7 +368,7 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
         for Told { severity, kind, text } in files {
             self.finding(*severity, *kind, Some(line), Some(seq), run.cloned(), text.clone());
         }
-        self.event(line, seq, run, &entry.time, &entry.event);
+        self.event(line, seq, run, entry.time.as_str(), &entry.event);
         self.report.last_time = Some(entry.time.clone());
     }
 
@@ -403,15 +404,15 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
         self.finding(Severity::Failure, Kind::OutOfOrder, Some(line), Some(seq), run, text);
     }
 
-    fn clock(&mut self, line: u64, seq: u64, boot: &str, mono: u64) {
-        if self.clock.as_ref().is_some_and(|(earlier, last)| *earlier == boot && *last > mono) {
+    fn clock(&mut self, line: u64, seq: u64, boot: &BootId, mono: u64) {
+        if self.clock.as_ref().is_some_and(|(earlier, last)| earlier == boot && *last > mono) {
             let text = "the monotonic clock is earlier than in the entry before, though the machine did not start \
                         anew: no honest clock does that, but a container with a time of its own may";
             self.note(Kind::Clock, Some(line), Some(seq), text.to_owned());
         }
         match &mut self.clock {
             Some((earlier, last)) if earlier == boot => *last = mono,
-            Some(_) | None => self.clock = Some((boot.to_owned(), mono)),
+            Some(_) | None => self.clock = Some((boot.clone(), mono)),
         }
     }
 

@@ -379,8 +379,8 @@ pub(super) fn carry(
     let home = run.home.clone();
     let mut locks = locks;
     let outcome = carry_out(run, log, display, secrets, locks.unmarked(), plan_is_kept, listen);
-    if outcome.is_ok() {
-        sign(&home, sinks);
+    if let Ok(outcome) = &outcome {
+        sign(&home, sinks, outcome.durable);
     }
     let outcome = outcome.map_err(|error| Failure::Internal(error.to_string()))?;
     say(&outcome.last_line);

@@ -24,9 +24,9 @@ impl Sinks {
 }
 
 /// Signs what the log says by now, and hands that on to where the policy wants it. It is about the log, not about the run: a failure is said,
-/// recorded where it can be, and changes nothing.
-pub fn sign(home: &Home, sinks: &Sinks) {
-    let made = match audit::checkpoint(home) {
+/// recorded where it can be, and changes nothing. The entries up to `durable` are known to be on disk.
+pub fn sign(home: &Home, sinks: &Sinks, durable: u64) {
+    let made = match audit::checkpoint_behind(home, durable) {
         Ok(made) => made,
         Err(why) => return say(&format!("interlock: warning: no checkpoint of the audit log was made: {why}")),
     };

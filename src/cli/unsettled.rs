@@ -5,6 +5,7 @@
 //! log decides: it tells of damage in the words and at the place in which it is always told.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::audit::{self, Home, ReadError, Skimmed, Turn, WholeRun, in_parallel};
 use crate::cli::failure::Failure;
@@ -24,9 +25,9 @@ pub(super) struct OpenRun {
     pub(super) plan: Option<Digest>,
     pub(super) began: String,
     pub(super) last: String,
-    pub(super) who: Who,
+    pub(super) who: Arc<Who>,
     /// Whose run it is: who opened it, or took it over by a request that others had signed.
-    pub(super) whose: Who,
+    pub(super) whose: Arc<Who>,
     pub(super) state: State,
     pub(super) why: String,
     /// Why it halted, as a kind; none if it did not.
@@ -140,7 +141,7 @@ fn fold(run: &WholeRun) -> Result<Option<Folding>, NotByThis> {
         let who = if matters { Some(line.entry()?.who) } else { None };
         let time = match line.stamp() {
             Some(stamp) => stamp.time.to_owned(),
-            None => line.entry()?.time,
+            None => line.entry()?.time.to_string(),
         };
         if !is_refusal(&event) {
             carried_out = Some(line);
@@ -170,8 +171,13 @@ fn read(home: &Home) -> Result<Unsettled, Failure> {
         let recorded = found.map_err(unreadable)?.recorded;
         let entry = recorded.entry;
         let Some(run) = entry.run else { continue };
-        let told =
-            Told { seq: entry.seq, time: entry.time, event: &entry.event, who: Some(entry.who), line: &recorded.line };
+        let told = Told {
+            seq: entry.seq,
+            time: entry.time.to_string(),
+            event: &entry.event,
+            who: Some(entry.who),
+            line: &recorded.line,
+        };
         let folding = runs.entry(run.clone()).or_insert_with(|| Folding::new(&run, &told));
         folding.take(told).map_err(Failure::Internal)?;
         if folding.is_settled() {
@@ -203,7 +209,7 @@ struct Told<'a> {
     time: String,
     event: &'a Event,
     /// Who wrote it; none where that was not looked at.
-    who: Option<Who>,
+    who: Option<Arc<Who>>,
     line: &'a str,
 }
 
@@ -298,7 +304,7 @@ impl OpenRun {
 /// What is known of a run for which the glass was broken.
 struct Broken {
     glass: Glass,
-    who: Who,
+    who: Arc<Who>,
     last: Option<(u64, String)>,
 }
 

@@ -88,13 +88,12 @@ impl Display {
         }
     }
 
-    /// Waits until all is written, but not for ever.
-    pub fn flush(&mut self) {
+    /// Nothing more comes. Dropping it waits until all is written, but not for ever.
+    pub fn finish(&mut self) {
         let mut text = String::new();
         self.rest_of_output(&mut text);
         self.show(text);
         self.screen.status(None);
-        self.screen.flush(Duration::from_secs(2));
     }
 
     /// Shows nothing until the hold is dropped: the terminal belongs to a question.

@@ -1,6 +1,7 @@
 //! Looks at facts and programs on a thread of its own, so that a slow probe or a large file never keeps the one loop from hearing a signal
 //! or a break.
 
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -73,12 +74,16 @@ pub enum Looked {
     },
 }
 
-/// The thread that looks.
+/// The thread that looks, from when it is first needed.
 pub struct Looker {
-    jobs: Sender<(u64, Job)>,
+    jobs: OnceCell<Sender<(u64, Job)>>,
+    begin: Cell<Option<Begin>>,
     /// The number of the newest job that counts; what came of an older one is dropped.
     counts: Newest,
 }
+
+/// Does jobs as they come.
+type Begin = Box<dyn FnOnce(Receiver<(u64, Job)>) + Send>;
 
 /// The number of the newest job that counts. While it is looked at nobody changes it.
 #[derive(Clone, Default)]
@@ -99,20 +104,26 @@ impl Newest {
 }
 
 impl Looker {
-    /// Starts it; each result is handed to `tell`.
+    /// Each result is handed to `tell`.
     pub fn new(facts: Arc<Facts>, programs: Arc<Programs>, tell: impl Fn(u64, Looked) + Send + 'static) -> Self {
-        let (jobs, inbox) = channel();
         let counts = Newest::default();
         let newest = counts.clone();
-        std::thread::spawn(move || work(&facts, &programs, &inbox, &newest, tell));
-        Self { jobs, counts }
+        let begin: Begin = Box::new(move |inbox| work(&facts, &programs, &inbox, &newest, tell));
+        Self { jobs: OnceCell::new(), begin: Cell::new(Some(begin)), counts }
     }
 
     /// Hands it a job, and gives the number that its result will have.
     pub fn look(&self, job: Job) -> u64 {
         let number = self.counts.next();
+        let jobs = self.jobs.get_or_init(|| {
+            let (jobs, inbox) = channel();
+            if let Some(begin) = self.begin.take() {
+                std::thread::spawn(move || begin(inbox));
+            }
+            jobs
+        });
         // The thread ends only when this sender is dropped.
-        let _ = self.jobs.send((number, job));
+        let _ = jobs.send((number, job));
         number
     }
 

@@ -51,8 +51,8 @@ struct Groups {
     /// The door of the group that we are in ourselves.
     home: Arc<OwnedFd>,
     way_in: WayIn,
-    /// None only while dropping.
-    guardian: Option<Guardian>,
+    guardian: Guardian,
+    is_closed: bool,
 }
 
 impl Containment {
@@ -99,6 +99,13 @@ impl Containment {
             groups.way_in = WayIn::Door;
         }
         containment
+    }
+
+    /// The run is over: what may be left in its control group is ended. The guardian ends meanwhile; dropping this waits for it.
+    pub fn close(&mut self) {
+        if let Tier::Cgroup(groups) = &mut self.tier {
+            groups.close();
+        }
     }
 
     /// The way that was chosen, in words.
@@ -205,7 +212,7 @@ impl Groups {
         let tested = self_test(&group).and_then(|way_in| Ok((way_in, Guardian::post(&group)?)));
         match tested {
             Ok((way_in, guardian)) => {
-                Ok(Self { parent, name, run: Arc::new(group), home, way_in, guardian: Some(guardian) })
+                Ok(Self { parent, name, run: Arc::new(group), home, way_in, guardian, is_closed: false })
             }
             Err(error) => {
                 // The reason that is told is the first failure, not what cleaning up after it says.
@@ -216,8 +223,13 @@ impl Groups {
     }
 }
 
-impl Drop for Groups {
-    fn drop(&mut self) {
+impl Groups {
+    /// Removes the run's group with all that may still be in it, and sends the guardian home.
+    fn close(&mut self) {
+        if self.is_closed {
+            return;
+        }
+        self.is_closed = true;
         for _ in 0..200 {
             if self.parent.remove_child(&self.name).is_ok() {
                 break;
@@ -227,7 +239,13 @@ impl Drop for Groups {
             std::thread::sleep(Duration::from_micros(500));
         }
         // Last, so that there is no moment without it while something may run.
-        self.guardian.take();
+        self.guardian.send_home();
+    }
+}
+
+impl Drop for Groups {
+    fn drop(&mut self) {
+        self.close();
     }
 }
 

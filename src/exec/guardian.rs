@@ -26,10 +26,11 @@ const PAUSE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 /// How many levels of groups below the run's it looks at.
 const LEVELS: usize = 16;
 
-/// The guardian of one control group. Dropping it sends it home.
+/// The guardian of one control group. Dropping it sends it home and waits until it is gone.
 #[derive(Debug)]
 pub(super) struct Guardian {
-    line: OwnedFd,
+    /// None once it was sent home.
+    line: Option<OwnedFd>,
     handle: OwnedFd,
 }
 
@@ -46,14 +47,21 @@ impl Guardian {
         let Some(pid) = Pid::from_raw(pid.max(0)) else { return Err(io::Error::last_os_error()) };
         // The child has not been waited for, so the pid is still its own.
         let handle = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-        Ok(Self { line, handle })
+        Ok(Self { line: Some(line), handle })
+    }
+
+    /// Sends it home, and does not wait for it: what it takes to end, the kernel does meanwhile.
+    pub(super) fn send_home(&mut self) {
+        if let Some(line) = self.line.take() {
+            // If it is gone already there is nobody to tell.
+            let _told = rustix::io::write(&line, b".");
+        }
     }
 }
 
 impl Drop for Guardian {
     fn drop(&mut self) {
-        // If it is gone already there is nobody to tell, and waiting for it returns at once.
-        let _told = rustix::io::write(&self.line, b".");
+        self.send_home();
         spawn::reap(&self.handle);
     }
 }

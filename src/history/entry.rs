@@ -1,9 +1,11 @@
 //! An entry of the audit log as it is read: what happened, when, in which run, and who was at the keyboard.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::history::event::Event;
-use crate::id::{Digest, RunId};
+use crate::id::{BootId, Digest, RunId, Timestamp};
 
 /// The version of the entry format that this program writes.
 pub const VERSION: u32 = 1;
@@ -14,15 +16,15 @@ pub struct Entry {
     /// Its number: the first entry of a log is 1, and each is one more than the one before, across segments.
     pub seq: u64,
     /// When it was written: UTC, RFC 3339 with microseconds. The clock may have been wrong.
-    pub time: String,
+    pub time: Timestamp,
     /// Nanoseconds of `CLOCK_BOOTTIME`; comparable between entries with the same `boot`.
     pub mono: u64,
     /// The kernel's boot id (`/proc/sys/kernel/random/boot_id`).
-    pub boot: String,
+    pub boot: BootId,
     /// The run it belongs to; none for entries about the log itself.
     pub run: Option<RunId>,
-    /// Who was at the keyboard.
-    pub who: Who,
+    /// Who was at the keyboard. Entries of one process share it.
+    pub who: Arc<Who>,
     /// What happened.
     pub event: Event,
     /// The SHA-256 of the previous entry's line without its newline; 64 zeros for the first entry.

@@ -60,7 +60,7 @@ pub fn csv(entry: &Entry, line: &str) -> String {
     let text = |text: &Option<String>| quoted(text.as_deref().unwrap_or_default());
     let fields = [
         entry.seq.to_string(),
-        quoted(&entry.time),
+        quoted(entry.time.as_str()),
         quoted(entry.run.as_ref().map(|run| run.as_str()).unwrap_or_default()),
         quoted(event),
         quoted(&step),
@@ -72,7 +72,7 @@ pub fn csv(entry: &Entry, line: &str) -> String {
         text(&who.terminal),
         text(&who.ssh),
         who.pid.to_string(),
-        quoted(&entry.boot),
+        quoted(entry.boot.as_str()),
         entry.mono.to_string(),
         quoted(data.get()),
         quoted(entry.prev.as_str()),
@@ -119,7 +119,7 @@ pub fn ocsf(log: &str, program: &str, entry: &Entry, line: &str) -> String {
     let data: Value = serde_json::from_str(data.get()).unwrap_or_default();
     let who = &entry.who;
     // A time that is none stands in `metadata.original_time` as it is.
-    let millis = DateTime::parse_from_rfc3339(&entry.time).map_or(0, |time| time.timestamp_millis());
+    let millis = DateTime::parse_from_rfc3339(entry.time.as_str()).map_or(0, |time| time.timestamp_millis());
     let (severity, outcome) = weight(&entry.event);
     let mut user = Map::new();
     user.insert("uid".to_owned(), who.uid.to_string().into());

@@ -85,7 +85,8 @@ impl Tally {
     /// # Errors
     /// The entry cannot have followed, in words.
     pub fn take(&mut self, entry: &Entry) -> Result<(), String> {
-        let time = DateTime::parse_from_rfc3339(&entry.time).map_or(0.0, |time| time.timestamp_micros() as f64 / 1e6);
+        let time =
+            DateTime::parse_from_rfc3339(entry.time.as_str()).map_or(0.0, |time| time.timestamp_micros() as f64 / 1e6);
         self.entries = entry.seq;
         self.last = Some(time);
         if let Event::LockRemoved { .. } = entry.event {

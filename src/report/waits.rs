@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 
 use crate::history::entry::Entry;
 use crate::history::event::{AnsweredBy, Ending, Event, Question, Sight};
-use crate::id::{Fact, StepId};
+use crate::id::{BootId, Fact, StepId};
 
 /// When an entry was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,13 +48,13 @@ pub fn moment(wall: i64, form: &str) -> String {
 /// Follows the clocks of a run: the one that cannot be set where it goes on, the one on the wall over a restart of the machine.
 #[derive(Debug, Default)]
 pub struct Clock {
-    last: Option<(String, u64, Stamp)>,
+    last: Option<(BootId, u64, Stamp)>,
 }
 
 impl Clock {
     /// When this entry, the next of its run, was written.
     pub fn take(&mut self, entry: &Entry) -> Stamp {
-        let wall = DateTime::parse_from_rfc3339(&entry.time).map(|time| time.timestamp_micros());
+        let wall = DateTime::parse_from_rfc3339(entry.time.as_str()).map(|time| time.timestamp_micros());
         let stamp = match &self.last {
             None => Stamp { seq: entry.seq, at: 0, wall: wall.unwrap_or_default() },
             Some((boot, mono, last)) => {

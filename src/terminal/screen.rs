@@ -53,6 +53,7 @@ impl Drop for Hold {
 #[derive(Debug)]
 pub struct Screen {
     queue: Option<Sender<Message>>,
+    /// How many bytes are not written yet.
     waiting: Arc<AtomicUsize>,
     dropped: Arc<AtomicU64>,
     writer: Option<JoinHandle<()>>,
@@ -97,6 +98,9 @@ impl Screen {
 
     /// Waits until what was said is written, for at most this long.
     pub fn flush(&self, at_most: Duration) {
+        if !self.is_terminal && self.waiting.load(Ordering::Acquire) == 0 && self.dropped.load(Ordering::Acquire) == 0 {
+            return;
+        }
         let (done, wait) = channel();
         self.send(Message::Flush(done));
         // A reader that stalls is no reason to wait longer.
@@ -160,6 +164,8 @@ struct Writer {
 fn write_all(stream: Stream, is_terminal: bool, inbox: &Receiver<Message>, waiting: &AtomicUsize, dropped: &AtomicU64) {
     let mut writer = Writer { stream, status: None, drawn: None, holds: 0, kept: String::new(), flushed: Vec::new() };
     let mut text = String::new();
+    // How much of what waits is in `text`.
+    let mut taken = 0;
     loop {
         let draws = is_terminal && writer.status.is_some() && writer.holds == 0;
         let message = if draws {
@@ -178,7 +184,7 @@ fn write_all(stream: Stream, is_terminal: bool, inbox: &Receiver<Message>, waiti
                     match message {
                         Message::Text(more) if writer.holds > 0 => writer.kept.push_str(&more),
                         Message::Text(more) => {
-                            waiting.fetch_sub(more.len(), Ordering::Relaxed);
+                            taken += more.len();
                             text.push_str(&more);
                         }
                         Message::Status(text) => {
@@ -192,7 +198,7 @@ fn write_all(stream: Stream, is_terminal: bool, inbox: &Receiver<Message>, waiti
                         Message::Release => {
                             writer.holds = writer.holds.saturating_sub(1);
                             if writer.holds == 0 {
-                                waiting.fetch_sub(writer.kept.len(), Ordering::Relaxed);
+                                taken += writer.kept.len();
                                 text.push_str(&std::mem::take(&mut writer.kept));
                             }
                         }
@@ -201,12 +207,13 @@ fn write_all(stream: Stream, is_terminal: bool, inbox: &Receiver<Message>, waiti
                     next = if more { inbox.try_recv().ok() } else { None };
                 }
                 if writer.holds == 0 {
-                    let lost = dropped.swap(0, Ordering::Relaxed);
+                    let lost = dropped.swap(0, Ordering::AcqRel);
                     if lost > 0 {
                         text.push_str(&format!("      … {lost} lines not shown here; the record has them\n"));
                     }
                 }
                 put(stream, text.as_bytes());
+                waiting.fetch_sub(std::mem::take(&mut taken), Ordering::Release);
                 if let Some(done) = held {
                     let _ = done.send(());
                 }

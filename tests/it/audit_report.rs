@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use interlock::history::entry::{Entry, Who};
 use interlock::history::event::{Ending, Event, Sight, Verdict, Way};
-use interlock::id::Digest;
+use interlock::id::{BootId, Digest};
 use interlock::report::account::Account;
 use interlock::report::html::html;
 use interlock::report::provenance::Provenance;
@@ -307,15 +308,15 @@ fn the_report_of_a_run_for_programs_is_one_object() {
 fn long_account() -> Account {
     let id: interlock::id::RunId = "01a20267-11a7-7407-8bf5-3c025b2788d0".parse().unwrap();
     let mut account = Account::new(id.clone(), Err("it is made up".to_owned()));
-    let who = Who { host: "h".to_owned(), user: Some("amy".to_owned()), ..Who::default() };
+    let who = Arc::new(Who { host: "h".to_owned(), user: Some("amy".to_owned()), ..Who::default() });
+    let boot: BootId = "0591e459-65bb-47f6-9a52-c80108a666ba".parse().unwrap();
     let steps = 3333;
     let mut seq = 0;
     let mut take = |event: Event| {
         seq += 1;
-        let (time, boot) = (format!("2026-11-22T04:{:02}:{:02}.000000Z", seq / 600, seq / 10 % 60), "boot".to_owned());
-        let prev = Digest::of(b"");
-        let entry =
-            Entry { seq, time, mono: seq * 100_000_000, boot, run: Some(id.clone()), who: who.clone(), event, prev };
+        let time = format!("2026-11-22T04:{:02}:{:02}.000000Z", seq / 600, seq / 10 % 60).parse().unwrap();
+        let (run, who, boot, prev) = (Some(id.clone()), Arc::clone(&who), boot.clone(), Digest::of(b""));
+        let entry = Entry { seq, time, mono: seq * 100_000_000, boot, run, who, event, prev };
         account.take(entry, Digest::of(b"line"));
     };
     let text = || "text".to_owned();

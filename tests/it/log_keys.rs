@@ -149,8 +149,8 @@ fn p08_a_key_whose_replacement_was_interrupted_is_put_into_its_place_by_who_sign
     case.run();
     assert_eq!(case.key(), second);
     case.both(&[&first], 0, &format!("signed by {second}"));
-    // One that no entry speaks of is left alone. The second of these is of the folder, when the new key is in it.
-    let ran = case.0.with_fault(&["audit", "key", "--replace", "--reason", "it was seen"], "fsync:error=EIO:when=2");
+    // One that no entry speaks of is left alone. The first of these is of the folder, when the new key is in it.
+    let ran = case.0.with_fault(&["audit", "key", "--replace", "--reason", "it was seen"], "fsync:error=EIO:when=1");
     assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
     case.run();
     assert_eq!(case.key(), second);

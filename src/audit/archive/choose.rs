@@ -10,7 +10,7 @@ use crate::audit::read::{Reader, archived, read};
 use crate::audit::{Home, names};
 use crate::history::ledger::is_over;
 use crate::history::state::{Phase, State};
-use crate::id::RunId;
+use crate::id::{RunId, Timestamp};
 
 /// What a person allows to be archived.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,7 +64,7 @@ struct Segment {
     first: u64,
     last: u64,
     /// The time of its last entry.
-    time: String,
+    time: Timestamp,
 }
 
 /// A run, from its first entry to its last.
@@ -144,7 +144,7 @@ fn cut<'a>(
             segments.len()
         ));
     }
-    let is_before = |segment: &&Segment| match (limits.before, DateTime::parse_from_rfc3339(&segment.time)) {
+    let is_before = |segment: &&Segment| match (limits.before, DateTime::parse_from_rfc3339(segment.time.as_str())) {
         (None, _) => true,
         (Some(before), Ok(time)) => time < before,
         (Some(_), Err(_)) => false,
@@ -199,7 +199,7 @@ mod tests {
         let one = |at: u64| Segment {
             first: at * 10 + 1,
             last: at * 10 + 10,
-            time: format!("2026-11-22T{at:02}:00:00.000000Z"),
+            time: format!("2026-11-22T{at:02}:00:00.000000Z").parse().unwrap(),
         };
         (0..count).map(one).collect()
     }

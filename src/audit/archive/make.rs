@@ -102,7 +102,7 @@ impl Survey {
             let recorded = found?.recorded;
             let (entry, line) = (recorded.entry, recorded.line);
             survey.last = Digest::of(line.as_bytes());
-            survey.time = entry.time;
+            survey.time = entry.time.to_string();
             survey.policies.note(&entry.event);
             if entry.run.is_none() {
                 survey.unlocked.apply(&entry.event).map_err(|why| ArchiveError::Wrong(why.to_string()))?;

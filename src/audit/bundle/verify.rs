@@ -294,7 +294,7 @@ impl<F: FnMut(&RunId, Option<&Digest>, &str, &Event) -> Result<(), String>> Veri
         if let Err(problem) = self.contents.note(run, &entry.event) {
             self.fail_at(Kind::Impossible, seq, plain(&problem));
         }
-        if let Err(problem) = (self.look)(run, self.state.plan.as_ref(), &entry.time, &entry.event) {
+        if let Err(problem) = (self.look)(run, self.state.plan.as_ref(), entry.time.as_str(), &entry.event) {
             self.fail_at(Kind::Impossible, seq, plain(&problem));
         }
     }

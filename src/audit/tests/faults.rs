@@ -17,7 +17,7 @@ use crate::history::event::Event;
 const SMALL: Geometry = Geometry { segment: 16 * 1024, reserve: 2 * 1024 };
 
 fn open(process: Process, geometry: Geometry) -> Result<Writer<Process>, LogError> {
-    let author = Author::new(who(), "01900000-0000-7000-8000-000000000000".to_owned()).unwrap();
+    let author = Author::new(who(), "01900000-0000-7000-8000-000000000000".parse().unwrap()).unwrap();
     Writer::open(process, "/model/audit".into(), geometry, author, &Past::None)
 }
 
@@ -404,7 +404,7 @@ fn what_looks_torn_in_a_finished_segment_is_damage() {
 #[test]
 fn a_log_that_was_removed_does_not_begin_anew() {
     let (process, _) = Disk::default().process(None);
-    let author = Author::new(who(), String::new()).unwrap();
+    let author = Author::new(who(), "01900000-0000-7000-8000-000000000000".parse().unwrap()).unwrap();
     let past = Past::Known { evidence: Path::new("/model/runs").into() };
     let error = Writer::open(process, "/model/audit".into(), SMALL, author, &past).unwrap_err();
     assert!(error.to_string().contains("/model/runs says that there was a log"), "{error}");

@@ -179,7 +179,7 @@ proptest! {
             prop_assert_eq!(line.event().unwrap(), entry.event);
             prop_assert_eq!(line.seq, entry.seq);
             let stamp = line.stamp().unwrap();
-            prop_assert_eq!((stamp.time, stamp.mono, stamp.boot), (&*entry.time, entry.mono, &*entry.boot));
+            prop_assert_eq!((stamp.time, stamp.mono, stamp.boot), (entry.time.as_str(), entry.mono, entry.boot.as_str()));
         }
     }
 }

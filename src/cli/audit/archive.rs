@@ -87,7 +87,7 @@ impl MakeArchive {
                 let folder = self.archive(global, home, log, chosen, &to, reason.as_deref())?;
                 told.put(global, Some(&folder))?;
                 // The next one speaks of the entry about it, too.
-                sinks::sign(home, &sinks::Sinks::of(&in_force));
+                sinks::sign(home, &sinks::Sinks::of(&in_force), log.durable());
             }
         }
         Ok(ExitCode::SUCCESS)

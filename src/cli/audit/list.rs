@@ -115,9 +115,9 @@ impl List {
         let strictly = |line: &audit::Skimmed| line.entry().map_err(|problem| damaged(line.seq, &problem));
         let first = strictly(&run.lines[0])?;
         let mut summary = Summary::new(run.run.clone(), &first);
-        let mut operators: Vec<Who> = vec![first.who.clone()];
+        let mut operators: Vec<Who> = vec![Who::clone(&first.who)];
         for line in begun_or_taken_up(run).skip(1) {
-            operators.push(strictly(line)?.who);
+            operators.push(Who::clone(&strictly(line)?.who));
         }
         for (at, line) in run.lines.iter().enumerate() {
             let event = match at {
@@ -154,7 +154,7 @@ fn moment(line: &audit::Skimmed) -> Result<At, String> {
     if let Some(stamp) = line.stamp() {
         return Ok(At { time: stamp.time.to_owned(), mono: stamp.mono, boot: stamp.boot.to_owned() });
     }
-    line.entry().map(|entry| At { time: entry.time, mono: entry.mono, boot: entry.boot })
+    line.entry().map(|entry| At { time: entry.time.to_string(), mono: entry.mono, boot: entry.boot.to_string() })
 }
 
 /// The plan that was kept for a run that was refused, if it is the recorded one: the refusal itself has no labels.

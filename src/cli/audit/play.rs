@@ -17,7 +17,7 @@ use crate::cli::{Format, Global};
 use crate::diagnostic::escape::{escape_line, escape_text};
 use crate::exec::cast::{Cast, Piece, Sum};
 use crate::history::event::{Ending, Event, Output, Way};
-use crate::id::{Digest, RunId};
+use crate::id::{Digest, RunId, Timestamp};
 use crate::report::story::ending_in_words;
 use crate::runbook::duration;
 
@@ -76,7 +76,7 @@ struct Attempt {
     way: Way,
     number: u32,
     ending: Ending,
-    time: String,
+    time: Timestamp,
     output: Option<Output>,
 }
 

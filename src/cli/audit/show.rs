@@ -184,11 +184,11 @@ impl Story<'_> {
             Format::Json => text.push_str(&format!("{line}\n")),
             Format::Human => {
                 if !self.begun {
-                    let date = escape_line(entry.time.get(..10).unwrap_or_default()).into_owned();
+                    let date = escape_line(entry.time.as_str().get(..10).unwrap_or_default()).into_owned();
                     text.push_str(&format!("run {}, {date}\n", self.run));
                     self.begun = true;
                 }
-                let time = entry.time.get(11..23).unwrap_or(&entry.time);
+                let time = entry.time.as_str().get(11..23).unwrap_or_default();
                 for (at, line) in self.teller.tell(entry).iter().enumerate() {
                     let margin = if at == 0 { escape_line(time).into_owned() } else { " ".repeat(12) };
                     text.push_str(&format!("{margin}  {line}\n"));

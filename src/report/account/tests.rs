@@ -1,5 +1,7 @@
 //! From entries to what is told and drawn of them.
 
+use std::sync::Arc;
+
 use super::{Account, Fate, SpanKind};
 use crate::history::approval::{Approval, CountsUnder};
 use crate::history::deviation::{Deviation, Override};
@@ -42,11 +44,13 @@ impl Tape {
 
     fn take(&mut self, seconds: u64, event: Event) {
         self.seq += 1;
-        let who = Who { user: Some("amy".to_owned()), host: "h".to_owned(), ..Who::default() };
+        let who = Arc::new(Who { user: Some("amy".to_owned()), host: "h".to_owned(), ..Who::default() });
+        let boot = "0591e459-65bb-47f6-9a52-c80108a666ba".parse().unwrap();
         let time = format!("2026-11-22T{:02}:{:02}:{:02}.000000Z", seconds / 3600, seconds / 60 % 60, seconds % 60);
+        let time = time.parse().unwrap();
         let (run, prev) = (Some(self.account.run.clone()), Digest::of(b""));
         let mono = seconds * 1_000_000_000;
-        let entry = Entry { seq: self.seq, time, mono, boot: "boot".to_owned(), run, who, event, prev };
+        let entry = Entry { seq: self.seq, time, mono, boot, run, who, event, prev };
         self.account.take(entry, Digest::of(b"line"));
     }
 
