@@ -19,7 +19,7 @@ pub struct Report {
     pub segments: u64,
     /// How many entries could be read.
     pub entries: u64,
-    /// How many runs they belong to.
+    /// How many runs they belong to, as far as whoever followed the events has counted them.
     pub runs: u64,
     /// The time of the first entry.
     pub first_time: Option<Timestamp>,
@@ -140,6 +140,17 @@ impl Report {
         } else if finding.severity == Severity::Failure {
             self.more_failures += 1;
         }
+    }
+
+    /// Adds what was found by a second look at the same log, and not by this one.
+    pub fn look_again(&mut self, other: Self) {
+        for finding in other.findings {
+            if !self.findings.contains(&finding) {
+                self.add(finding);
+            }
+        }
+        self.more_failures = self.more_failures.max(other.more_failures);
+        self.sort();
     }
 
     pub(super) fn sort(&mut self) {

@@ -30,7 +30,6 @@ use super::tail::{Position, Tail, judge_unlocked};
 use super::tree::{Edge, Hash};
 use super::{Home, names};
 use crate::history::event::Event;
-use crate::history::ledger::key;
 use crate::id::{BootId, Digest, RunId};
 
 /// Verifies the whole log of this home, without the files that its entries name.
@@ -170,8 +169,6 @@ struct Verifier<F> {
     unsettled: Option<(u64, usize)>,
     /// Numbers that were passed over, and where. An entry that stands out of order is taken out of them again.
     passed_over: Vec<(RangeInclusive<u64>, String, u64)>,
-    /// The runs that were met, by the bytes of their ids.
-    runs: HashSet<[u8; 16]>,
     broken_runs: HashSet<RunId>,
     clock: Option<(BootId, u64)>,
     repairs: Vec<(String, Digest, u64)>,
@@ -202,7 +199,6 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
             unreadable: 0,
             unsettled: None,
             passed_over: Vec::new(),
-            runs: HashSet::new(),
             broken_runs: HashSet::new(),
             clock: None,
             repairs: Vec::new(),
@@ -429,11 +425,6 @@ impl<F: FnMut(Option<&RunId>, &str, &Event) -> Result<(), Objection>> Verifier<F
             let text =
                 if of_the_log { "it is about the log, and names a run" } else { "it must name a run, and does not" };
             self.finding(Severity::Failure, Kind::Impossible, Some(line), Some(seq), run.cloned(), text.to_owned());
-        }
-        if let Some(run) = run
-            && self.runs.insert(key(run))
-        {
-            self.report.runs += 1;
         }
         if !run.is_some_and(|run| self.broken_runs.contains(run))
             && let Err(objection) = (self.fold)(run, time, event)

@@ -6,6 +6,7 @@ use crate::cli::failure::{Failure, put};
 use crate::cli::given::GivenRunbook;
 use crate::cli::{Format, Global};
 use crate::diagnostic::escape::escape_line;
+use crate::report::story::count;
 use crate::runbook::Defaults;
 
 /// Checks a runbook without touching the world: every mistake at once, with its place, and the order of its steps proved.
@@ -34,11 +35,11 @@ impl Check {
                 missing => format!("; to run it, give {}", missing.join(", ")),
             };
             put(&format!(
-                "{}: nothing wrong: `{}`, {} steps, {} systems{missing}\n",
+                "{}: nothing wrong: `{}`, {}, {}{missing}\n",
                 escape_line(read.source.name()),
                 escape_line(&runbook.name),
-                runbook.steps.len(),
-                runbook.systems.len()
+                count(runbook.steps.len(), "step", "steps"),
+                count(runbook.systems.len(), "system", "systems")
             ))?;
         }
         Ok(ExitCode::SUCCESS)

@@ -11,6 +11,7 @@ use crate::cli::given::show;
 use crate::cli::{Format, Global, in_force};
 use crate::consent::policy::{MACHINE, Policy as Rules};
 use crate::diagnostic::escape::escape_line;
+use crate::report::story::count;
 
 /// Looks at the policy: who may approve, override and operate here.
 #[derive(Debug, Subcommand)]
@@ -98,7 +99,6 @@ fn summary(global: &Global, policy: &Rules) -> String {
         });
         return format!("{object}\n");
     }
-    let count = |number: usize, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
     let mut text = format!(
         "{}: nothing wrong: number {}, {}, {}, {}, {}, {}\n",
         escape_line(&policy.name),

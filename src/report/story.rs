@@ -114,7 +114,12 @@ impl Teller {
                 let mut lines = vec![
                     format!("{}{title}", escape_line(runbook)),
                     format!("      on {}, by {}", escape_line(&entry.who.host), escape_line(&by_whom(&entry.who))),
-                    format!("      {steps} steps from {}, plan {}", escape_line(source), short(plan)),
+                    format!(
+                        "      {} from {}, plan {}",
+                        count(*steps, "step", "steps"),
+                        escape_line(source),
+                        short(plan)
+                    ),
                     format!("      contained by {}; watched by {}", escape_line(containment), escape_line(watching)),
                 ];
                 lines.extend(policies.iter().map(policy_line));
@@ -314,7 +319,8 @@ impl Teller {
                 let not =
                     if *not_applicable > 0 { format!(", {not_applicable} not applicable") } else { String::new() };
                 vec![format!(
-                    "completed{with}: {done} steps done{already}{not}{skipped}{accepted} in {}",
+                    "completed{with}: {} done{already}{not}{skipped}{accepted} in {}",
+                    count(*done, "step", "steps"),
                     exact(*micros)
                 )]
             }
@@ -466,6 +472,11 @@ pub fn cause_in_words(cause: Cause) -> &'static str {
 /// The first digits of a digest, enough to recognise it.
 pub fn short(digest: &Digest) -> &str {
     &digest.as_str()[..12]
+}
+
+/// How many there are of something, in words.
+pub fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// A time of at least a microsecond's precision where it is short, and of a person's precision where it is long.

@@ -136,7 +136,7 @@ pub(super) fn whole<'a>(
     // What stands for archived entries is looked at there; where it is wrong, so is the log.
     let mut unlocked = audit::archived(home).ok().flatten().map(|base| base.unlocked().clone()).unwrap_or_default();
     let mut signatures = Signatures::new(global, Kept::Beside(home), signers)?;
-    let report = audit::verify_against(home, anchors, files, |run, time, event| {
+    let mut report = audit::verify_against(home, anchors, files, |run, time, event| {
         let Some(run) = run else {
             unlocked.apply(event).map_err(|illegal| Objection::Illegal(illegal.to_string()))?;
             return signatures.look(Of { run, plan: None, time }, event).map_err(Objection::NotBorneOut);
@@ -148,6 +148,16 @@ pub(super) fn whole<'a>(
         looked.map_err(|illegal| Objection::Illegal(illegal.to_string()))?
     })
     .map_err(unreadable)?;
+    report.runs = runs.runs();
+    // Hardly ever, and then the whole log is read once more.
+    if let Some(mut doubts) = runs.of_doubts() {
+        let again = audit::verify(home, |run, _, event| {
+            let illegal = run.and_then(|run| doubts.apply(run, event).err());
+            illegal.map_or(Ok(()), |illegal| Err(Objection::Illegal(illegal.to_string())))
+        });
+        report.look_again(again.map_err(unreadable)?);
+        report.runs += doubts.runs();
+    }
     Ok((report, signatures))
 }
 
