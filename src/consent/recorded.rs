@@ -194,7 +194,8 @@ fn as_recorded(request: &Request, claim: &StaleClaim) -> ClaimedBy {
     }
 }
 
-fn is_in_time(request: &Request, at: DateTime<Utc>) -> bool {
+/// Whether what the request asks for could be done at this time, by the clocks of then and [`BETWEEN`] either way.
+pub fn is_in_time(request: &Request, at: DateTime<Utc>) -> bool {
     let [made, until] =
         [&request.made, &request.valid_until].map(|moment| DateTime::parse_from_rfc3339(moment.as_str()));
     matches!((made, until), (Ok(made), Ok(until)) if made - BETWEEN <= at && at < until + BETWEEN)

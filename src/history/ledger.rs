@@ -1,5 +1,5 @@
 //! The states of all runs of a log while it is read from its beginning. Of a run that is over and settled little is remembered, and of all
-//! but the last [`REMEMBERED`] of those nothing: a log of years of runs takes no more memory than one of weeks.
+//! but the last 65,536 of those nothing: a log of years of runs takes no more memory than one of weeks.
 //!
 //! So that a run which is forgotten is not taken for a new one unnoticed, the highest id of those is remembered. Ids of runs rise with time
 //! (RFC 9562, version 7); one that comes for the first time and is not above it is in doubt. Where all clocks are right there is none, and

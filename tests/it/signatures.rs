@@ -248,6 +248,32 @@ fn p08_a_permission_is_verified_over_its_request_which_is_kept_to_the_byte() {
     verifies_no_more_than_that(scratch);
 }
 
+#[test]
+fn p08_a_permission_that_was_used_after_its_time_is_found() {
+    let case = Case::halted(RULES);
+    let scratch = &case.site.scratch;
+    assert_eq!(case.ask("request.yaml", &["--skip", "last"]).code, 0);
+    assert_eq!(case.ask("failed.yaml", &["--accept", "fail"]).code, 0);
+    for name in ["request.yaml", "failed.yaml"] {
+        for key in ["bea", "cy"] {
+            case.site.sign(name, REQUEST, key, &format!("{name}.{key}.sig"));
+        }
+    }
+    let ran = case.resume(&["--override", "request.yaml", "--override", "failed.yaml"]);
+    assert_eq!(ran.code, 13, "{}", ran.stderr);
+    verifies(scratch, &[], "4 signatures over plans, requests and reviews, all good");
+    // It was good for an hour. The run came to the step it is for a day later, as the log has it now.
+    let time = scratch.last_entry("step_skipped")["time"].as_str().unwrap().to_owned();
+    let day = &time[..10];
+    forge(scratch, &[(&format!("\"time\":\"{time}\""), &format!("\"time\":\"{}{}\"", later(day), &time[10..]))]);
+    is_found(scratch, &[], "the permission to skip step `last` was used at ");
+}
+
+/// The day after.
+fn later(day: &str) -> String {
+    (day.parse::<chrono::NaiveDate>().unwrap() + chrono::TimeDelta::days(1)).to_string()
+}
+
 /// What was changed in the entry of the permission alone leaves the signatures good.
 #[track_caller]
 fn verifies_no_more_than_that(scratch: &Scratch) {

@@ -62,7 +62,7 @@ pub enum Known {
 pub fn verify_bundle(
     bundle: &Bundle,
     anchors: &Anchors,
-    look: impl FnMut(&RunId, Option<&Digest>, &str, &Event) -> Result<(), String>,
+    look: impl FnMut(&RunId, &State, &str, &Event) -> Result<(), String>,
 ) -> BundleReport {
     let mut verifier = Verifier {
         bundle,
@@ -130,7 +130,7 @@ struct Verifier<'a, F> {
     given: &'a [PublicKey],
 }
 
-impl<F: FnMut(&RunId, Option<&Digest>, &str, &Event) -> Result<(), String>> Verifier<'_, F> {
+impl<F: FnMut(&RunId, &State, &str, &Event) -> Result<(), String>> Verifier<'_, F> {
     /// A file as a whole; that it cannot be read is a finding.
     fn whole(&mut self, name: &str) -> Option<Vec<u8>> {
         let read = self.bundle.read(name);
@@ -294,7 +294,7 @@ impl<F: FnMut(&RunId, Option<&Digest>, &str, &Event) -> Result<(), String>> Veri
         if let Err(problem) = self.contents.note(run, &entry.event) {
             self.fail_at(Kind::Impossible, seq, plain(&problem));
         }
-        if let Err(problem) = (self.look)(run, self.state.plan.as_ref(), entry.time.as_str(), &entry.event) {
+        if let Err(problem) = (self.look)(run, &self.state, entry.time.as_str(), &entry.event) {
             self.fail_at(Kind::Impossible, seq, plain(&problem));
         }
     }
@@ -439,7 +439,7 @@ struct Leaves<'v, 'a, F> {
     offset: u64,
 }
 
-impl<F: FnMut(&RunId, Option<&Digest>, &str, &Event) -> Result<(), String>> Iterator for Leaves<'_, '_, F> {
+impl<F: FnMut(&RunId, &State, &str, &Event) -> Result<(), String>> Iterator for Leaves<'_, '_, F> {
     type Item = (u64, Hash);
 
     fn next(&mut self) -> Option<(u64, Hash)> {

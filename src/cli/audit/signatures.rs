@@ -15,15 +15,16 @@ use crate::cli::failure::Failure;
 use crate::cli::given::show;
 use crate::cli::in_force::trust;
 use crate::consent::keygen::Keygen;
-use crate::consent::recorded::{BETWEEN, fits, holds, is_as_asked, is_removed_as_asked};
+use crate::consent::recorded::{BETWEEN, fits, holds, is_as_asked, is_in_time, is_removed_as_asked};
 use crate::consent::request::Request;
 use crate::consent::revoked::Revoked;
 use crate::consent::signers::Signers;
 use crate::diagnostic::Source;
 use crate::history::approval::{Approval, CountsUnder, OVERRIDE};
-use crate::history::deviation::Override;
+use crate::history::deviation::{Deviation, Override};
 use crate::history::event::Event;
 use crate::history::glass::REVIEW;
+use crate::history::state::State;
 use crate::id::{Digest, RunId};
 use crate::yaml::source::{LONGEST_PLAN, read_source};
 
@@ -47,6 +48,16 @@ pub struct Signatures<'a> {
     recorded: u64,
     /// How many of them are good.
     good: u64,
+    /// The permissions by request that were not used yet.
+    unused: Vec<Unused>,
+}
+
+/// A permission that was accepted.
+struct Unused {
+    run: RunId,
+    deviation: Deviation,
+    digest: Digest,
+    request: Request,
 }
 
 /// What is found out about what an event is of.
@@ -54,8 +65,8 @@ pub struct Signatures<'a> {
 pub struct Of<'a> {
     /// The run; none where it is of the log.
     pub run: Option<&'a RunId>,
-    /// The digest of its plan, as it was opened with.
-    pub plan: Option<&'a Digest>,
+    /// Its state after the event; none where it is of the log.
+    pub state: Option<&'a State>,
     /// The time of the event's entry.
     pub time: &'a str,
 }
@@ -67,7 +78,7 @@ impl<'a> Signatures<'a> {
             Some(path) => Some(trusted(global, path)?),
             None => None,
         };
-        Ok(Self { kept, trusted, keygen: None, recorded: 0, good: 0 })
+        Ok(Self { kept, trusted, keygen: None, recorded: 0, good: 0, unused: Vec::new() })
     }
 
     /// Looks at what an event says of signatures, if it does.
@@ -83,8 +94,12 @@ impl<'a> Signatures<'a> {
         if let Event::OverrideAccepted(given) = event
             && let Some(request) = &given.request
         {
-            self.request(of, given, request).map_err(|why| format!("the permission to {}: {why}", given.deviation))?;
+            let deviation = given.deviation.clone();
+            let asked = self.request(of, given, request);
+            let (run, asked) = asked.map_err(|why| format!("the permission to {deviation}: {why}"))?;
+            self.unused.push(Unused { run, deviation, digest: request.clone(), request: asked });
         }
+        self.used(of)?;
         if let Event::LockRemoved { lock, claimed_by, request: Some(digest), .. } = event {
             let removed = |(request, at): (Request, _)| is_removed_as_asked(&request, lock, claimed_by.as_ref(), at);
             let borne_out = self.kept_request(of, digest).and_then(removed);
@@ -149,11 +164,29 @@ impl<'a> Signatures<'a> {
             .map_err(|why| format!("{whose} does not hold by the keys of {}: {why}", trusted.source.name()))
     }
 
-    /// Whether the request that an override names is kept, and says what the override does.
-    fn request(&self, of: Of<'_>, given: &Override, digest: &Digest) -> Result<(), String> {
+    /// The request that an override names, if it is kept and says what the override does, and the run that it is for.
+    fn request(&self, of: Of<'_>, given: &Override, digest: &Digest) -> Result<(RunId, Request), String> {
         let (request, at) = self.kept_request(of, digest)?;
         let Some(run) = of.run else { return Err("it is of no run".to_owned()) };
-        is_as_asked(&request, given, run, of.plan, at)
+        is_as_asked(&request, given, run, of.state.and_then(|state| state.plan.as_ref()), at)?;
+        Ok((run.clone(), request))
+    }
+
+    /// Whether what was used of the permissions of this run was used in its time.
+    fn used(&mut self, of: Of<'_>) -> Result<(), String> {
+        let (Some(run), Some(state), false) = (of.run, of.state, self.unused.is_empty()) else { return Ok(()) };
+        let is_used = |one: &mut Unused| one.run == *run && state.overrides.requests.contains(&one.digest);
+        for Unused { deviation, request, .. } in self.unused.extract_if(.., is_used).collect::<Vec<_>>() {
+            if !is_in_time(&request, moment(of.time)?) {
+                let (at, until) = (of.time.escape_debug(), &request.valid_until);
+                return Err(format!("the permission to {deviation} was used at {at}, and could be used until {until}"));
+            }
+        }
+        // What is taken up anew has to be permitted anew, and what is over uses nothing.
+        self.unused.retain(|one| {
+            one.run != *run || state.overrides.open.iter().any(|open| open.request.as_ref() == Some(&one.digest))
+        });
+        Ok(())
     }
 
     /// A request as it is kept, and the time of the entry that names it.

@@ -139,10 +139,10 @@ pub(super) fn whole<'a>(
     let mut report = audit::verify_against(home, anchors, files, |run, time, event| {
         let Some(run) = run else {
             unlocked.apply(event).map_err(|illegal| Objection::Illegal(illegal.to_string()))?;
-            return signatures.look(Of { run, plan: None, time }, event).map_err(Objection::NotBorneOut);
+            return signatures.look(Of { run, state: None, time }, event).map_err(Objection::NotBorneOut);
         };
         let looked = runs.apply(run, event, |state| {
-            let of = Of { run: Some(run), plan: state.plan.as_ref(), time };
+            let of = Of { run: Some(run), state: Some(state), time };
             signatures.look(of, event).map_err(Objection::NotBorneOut)
         });
         looked.map_err(|illegal| Objection::Illegal(illegal.to_string()))?
@@ -169,8 +169,8 @@ pub(super) fn checked(
     signers: Option<&Path>,
 ) -> Result<(BundleReport, serde_json::Value), Failure> {
     let mut signatures = Signatures::new(global, Kept::In(bundle), signers)?;
-    let mut report = audit::verify_bundle(bundle, anchors, |run, plan, time, event| {
-        signatures.look(Of { run: Some(run), plan, time }, event)
+    let mut report = audit::verify_bundle(bundle, anchors, |run, state, time, event| {
+        signatures.look(Of { run: Some(run), state: Some(state), time }, event)
     });
     report.report.remarks.extend(signatures.in_words());
     Ok((report, signatures.in_json()))
