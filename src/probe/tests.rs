@@ -22,6 +22,18 @@ use crate::runbook::model::{
 /// A process that is ended with its guard.
 pub(super) struct Running(pub(super) Child);
 
+impl Running {
+    /// Starts it, and waits until its arguments can be seen: the kernel lets go of who starts a program a moment before that.
+    pub(super) fn start(command: &mut Command) -> Self {
+        let running = Self(command.spawn().unwrap());
+        let arguments = format!("/proc/{}/cmdline", running.0.id());
+        while fs::read(&arguments).is_ok_and(|bytes| bytes.is_empty()) {
+            std::thread::yield_now();
+        }
+        running
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.kill().ok();
@@ -48,7 +60,7 @@ impl Bench {
     }
 
     pub(super) fn start(&self) -> Running {
-        Running(Command::new(self.program()).arg("600").current_dir("/").spawn().unwrap())
+        Running::start(Command::new(self.program()).arg("600").current_dir("/"))
     }
 }
 
@@ -147,7 +159,7 @@ fn a_process_that_only_waits_to_be_reaped_does_not_run() {
 #[test]
 fn arguments_must_stand_side_by_side() {
     let bench = Bench::new();
-    let _running = Running(Command::new(bench.program()).args(["600", "1", "2"]).spawn().unwrap());
+    let _running = Running::start(Command::new(bench.program()).args(["600", "1", "2"]));
     let with = |args: &[&str]| {
         let args = Some(args.iter().map(|&arg| arg.to_owned()).collect());
         Probe::Process(ProcessProbe { args, name: Some(bench.name.clone()), ..process(Presence::Present) })
@@ -187,7 +199,7 @@ fn a_pid_file_counts_only_with_a_living_process_of_the_right_program() {
     drop(running);
     let evidence = assert_verdict(&by_file(Presence::Absent), Verdict::Holds);
     assert_eq!(evidence, format!("pid {pid} of {} is not running", path.display()));
-    let other = Running(Command::new("/bin/sleep").arg("600").spawn().unwrap());
+    let other = Running::start(Command::new("/bin/sleep").arg("600"));
     fs::write(&path, format!("{}\n", other.0.id())).unwrap();
     let evidence = assert_verdict(&by_file(Presence::Absent), Verdict::Holds);
     assert!(evidence.contains("is another program's: /usr/bin/sleep"), "{evidence}");
@@ -309,7 +321,7 @@ fn a_directory_is_in_use_when_a_server_stands_in_it() {
     assert_verdict(&in_use, Verdict::Broken);
     let _elsewhere = bench.start();
     assert_verdict(&free, Verdict::Holds);
-    let _server = Running(Command::new(bench.program()).arg("600").current_dir(place).spawn().unwrap());
+    let _server = Running::start(Command::new(bench.program()).arg("600").current_dir(place));
     let evidence = assert_verdict(&in_use, Verdict::Holds);
     assert!(evidence.contains("stands in it"), "{evidence}");
     assert_verdict(&free, Verdict::Broken);
@@ -325,7 +337,7 @@ fn a_directory_is_in_use_when_a_server_only_reads_a_file_of_it() {
     fs::create_dir(place.path().join("base")).unwrap();
     fs::write(place.path().join("base/1"), "").unwrap();
     let open = File::open(place.path().join("base/1")).unwrap();
-    let _server = Running(Command::new(bench.program()).arg("600").current_dir("/").stdin(open).spawn().unwrap());
+    let _server = Running::start(Command::new(bench.program()).arg("600").current_dir("/").stdin(open));
     let evidence = assert_verdict(&data_dir(place.path(), &bench.name, DataDirState::InUse), Verdict::Holds);
     assert!(evidence.contains("base/1 open"), "{evidence}");
     assert_verdict(&data_dir(place.path(), &bench.name, DataDirState::Free), Verdict::Broken);
@@ -335,7 +347,7 @@ fn a_directory_is_in_use_when_a_server_only_reads_a_file_of_it() {
 fn a_stranger_that_stands_in_a_directory_is_named_and_breaks_nothing() {
     let bench = Bench::new();
     let place = tempfile::tempdir().unwrap();
-    let stranger = Running(Command::new(bench.program()).arg("600").current_dir(place.path()).spawn().unwrap());
+    let stranger = Running::start(Command::new(bench.program()).arg("600").current_dir(place.path()));
     let evidence = assert_verdict(&data_dir(place.path(), "postgres", DataDirState::Free), Verdict::Holds);
     assert!(evidence.contains(&format!("pid {} ", stranger.0.id())), "{evidence}");
     assert!(evidence.ends_with("only stands in it"), "{evidence}");
@@ -347,7 +359,7 @@ fn a_stranger_that_writes_below_a_directory_breaks_free_but_the_step_itself_does
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("table");
     let open = OpenOptions::new().create(true).append(true).open(&path).unwrap();
-    let start = |open: File| Running(Command::new(bench.program()).arg("600").stdin(open).spawn().unwrap());
+    let start = |open: File| Running::start(Command::new(bench.program()).arg("600").stdin(open));
     let writer = start(open);
     let free = data_dir(place.path(), "postgres", DataDirState::Free);
     let evidence = assert_verdict(&free, Verdict::Broken);
