@@ -217,7 +217,11 @@ pub fn action_in_words(action: &Action) -> String {
     match action {
         Action::Run(run) => command_line(&run.argv),
         Action::Script(script) => {
-            format!("script of {} lines, sha256 {}", script.text.lines().count(), Digest::of(script.text.as_bytes()))
+            let lines = match script.text.lines().count() {
+                1 => "1 line".to_owned(),
+                more => format!("{more} lines"),
+            };
+            format!("script of {lines}, sha256 {}", Digest::of(script.text.as_bytes()))
         }
         Action::Wait => "wait".to_owned(),
         Action::Manual(task) => task.clone(),
