@@ -16,6 +16,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 /// How long a freeze is waited for.
@@ -206,7 +207,7 @@ impl Cgroup {
             }
             for pid in &pids {
                 match rustix::io::write(door, pid.to_string().as_bytes()) {
-                    Ok(_) | Err(rustix::io::Errno::SRCH) => {}
+                    Ok(_) | Err(Errno::SRCH) => {}
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -222,6 +223,11 @@ impl Cgroup {
 
     /// Removes the group of this name in this one, with the empty groups below it. One that is not there is no error.
     pub(super) fn remove_child(&self, name: &str) -> io::Result<()> {
+        // Most have none below them, and to look takes longer than to remove one.
+        match self.remove_childless(name) {
+            Err(Errno::BUSY | Errno::NOTEMPTY) => {}
+            removed => return Ok(removed?),
+        }
         let group = match self.open_child(name) {
             Ok(group) => group,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -230,9 +236,13 @@ impl Cgroup {
         for child in group.children()? {
             group.remove_child(&child)?;
         }
+        Ok(self.remove_childless(name)?)
+    }
+
+    fn remove_childless(&self, name: &str) -> Result<(), Errno> {
         match rustix::fs::unlinkat(&self.directory, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
-            Err(error) => Err(error.into()),
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -376,7 +386,7 @@ impl Mount {
 
 /// Whether this error says that the group, or a process, is gone.
 pub(super) fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::NODEV.raw_os_error())
 }
 
 /// A handle on the process that has this pid now.
