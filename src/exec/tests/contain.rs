@@ -324,7 +324,9 @@ fn nothing_of_a_step_goes_on_when_the_program_is_killed() {
         if frozen {
             fs::write(bench.path("freeze"), "").unwrap();
         }
-        let mut victim = only(name, ROLE, bench.folder.path()).spawn().unwrap();
+        // What it makes for itself and cannot remove goes with our folder.
+        let folder = bench.folder.path();
+        let mut victim = only(name, ROLE, folder).env("TMPDIR", folder).spawn().unwrap();
         let main = pids_in(&bench.path("main"), 1)[0];
         let pids = pids_in(&bench.path("pids"), 10);
         victim.kill().unwrap();
