@@ -54,25 +54,27 @@ pub(super) fn copy_folder(from: &Path, to: &Path) -> Result<(), ArchiveError> {
 
 /// Removes a file, if the archive has the same bytes. One that is not there is no error.
 pub(super) fn remove_file(path: &Path, copy: &Path) -> Result<(), ArchiveError> {
-    match path.symlink_metadata() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(failed(path)(error)),
-        Ok(_) => {
-            is_the_same_file(path, copy)?;
-            std::fs::remove_file(path).map_err(failed(path))
-        }
+    if is_there(path)? {
+        is_the_same_file(path, copy)?;
+        std::fs::remove_file(path).map_err(failed(path))?;
     }
+    Ok(())
 }
 
 /// Removes a folder, if the archive has the same bytes of every file in it. One that is not there is no error.
 pub(super) fn remove_folder(path: &Path, copy: &Path) -> Result<(), ArchiveError> {
+    if is_there(path)? {
+        is_the_same_folder(path, copy)?;
+        std::fs::remove_dir_all(path).map_err(failed(path))?;
+    }
+    Ok(())
+}
+
+fn is_there(path: &Path) -> Result<bool, ArchiveError> {
     match path.symlink_metadata() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(failed(path)(error)),
-        Ok(_) => {
-            is_the_same_folder(path, copy)?;
-            std::fs::remove_dir_all(path).map_err(failed(path))
-        }
     }
 }
 
