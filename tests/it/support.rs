@@ -20,6 +20,13 @@ pub struct Ran {
     pub stderr: String,
 }
 
+/// The entries of a segment, which is filled up with newlines beforehand.
+fn entries_of(segment: &Path) -> serde_json::Result<Vec<serde_json::Value>> {
+    let text = std::fs::read_to_string(segment).unwrap();
+    let text = text.split("\n\n").next().unwrap();
+    text.lines().filter(|line| !line.is_empty()).map(serde_json::from_str).collect()
+}
+
 impl Scratch {
     pub fn new() -> Self {
         Self { folder: tempfile::Builder::new().prefix("interlock-it-").tempdir().unwrap() }
@@ -102,11 +109,16 @@ impl Scratch {
             .collect();
         segments.sort();
         for segment in segments {
-            let text = std::fs::read_to_string(segment).unwrap();
-            // A segment is filled up with newlines beforehand.
-            let text = text.split("\n\n").next().unwrap();
-            entries
-                .extend(text.lines().filter(|line| !line.is_empty()).map(|line| serde_json::from_str(line).unwrap()));
+            // Whoever reads without the lock may see half of what is written at this moment, and sees the whole a moment later.
+            let mut read = entries_of(&segment);
+            for _ in 0..100 {
+                if read.is_ok() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+                read = entries_of(&segment);
+            }
+            entries.extend(read.unwrap());
         }
         entries
     }
