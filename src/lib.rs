@@ -41,3 +41,7 @@ pub mod report;
 pub mod runbook;
 pub mod terminal;
 pub mod yaml;
+
+#[cfg(test)]
+#[path = "../tests/executable.rs"]
+mod executable;

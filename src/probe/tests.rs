@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use super::evidence::{Look, bounded};
 use super::{View, commands, in_words, logic, look};
 use crate::exec::censor::Censor;
+use crate::executable;
 use crate::history::event::Verdict;
 use crate::runbook::model::{
     CommandProbe, DataDirProbe, DataDirState, FileProbe, PortProbe, PortState, Presence, Probe, ProcessProbe,
@@ -51,7 +52,7 @@ impl Bench {
     pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let name = format!("probed-{}", dir.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.'));
-        fs::copy("/bin/sleep", dir.path().join(&name)).unwrap();
+        executable::copy(Path::new("/bin/sleep"), &dir.path().join(&name));
         Self { dir, name }
     }
 
@@ -238,7 +239,8 @@ fn a_port_is_open_when_it_accepts_and_closed_when_it_refuses() {
     assert_verdict(&probe("127.0.0.1", PortState::Open), Verdict::Holds);
     assert_verdict(&probe("localhost", PortState::Open), Verdict::Holds);
     assert_verdict(&probe("127.0.0.1", PortState::Closed), Verdict::Broken);
-    drop(listener);
+    // Closing it would not be enough while a child that another test has just started has it too.
+    rustix::net::shutdown(&listener, rustix::net::Shutdown::Both).unwrap();
     assert_verdict(&probe("127.0.0.1", PortState::Open), Verdict::Broken);
     assert_verdict(&probe("127.0.0.1", PortState::Closed), Verdict::Holds);
     assert_verdict(&probe("no-such-host.invalid", PortState::Closed), Verdict::Unknown);
@@ -434,8 +436,7 @@ fn a_command_is_looked_for_where_the_probe_says() {
     for version in ["9.6", "15"] {
         let bin = dir.path().join(version).join("bin");
         fs::create_dir_all(&bin).unwrap();
-        fs::write(bin.join("tell"), format!("#!/bin/sh\necho version {version}\n")).unwrap();
-        fs::set_permissions(bin.join("tell"), fs::Permissions::from_mode(0o755)).unwrap();
+        executable::script(&bin.join("tell"), &format!("#!/bin/sh\necho version {version}\n"));
     }
     let look_in = vec!["/no/such/*/bin".to_owned(), format!("{}/*/bin", dir.path().display())];
     let probe = CommandProbe { look_in, stdout: Some("version 15".to_owned()), ..command(&["tell"]) };

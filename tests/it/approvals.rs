@@ -313,8 +313,7 @@ fn p06_an_approval_is_of_these_bytes_and_one_changed_byte_voids_it() {
 #[test]
 fn p06_a_program_that_was_swapped_after_the_approval_is_not_executed() {
     let site = Site::new(RULE);
-    let tool = site.scratch.write("tool", &format!("#!/bin/sh\ntouch {}/good\n", site.path().display()));
-    std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).unwrap();
+    site.scratch.script("tool", &format!("#!/bin/sh\ntouch {}/good\n", site.path().display()));
     site.plan("steps:\n  - {id: wait, script: \"echo > DIR/begun; while ! test -e DIR/go; do sleep 0.01; done\"}\n  - {id: tool, run: [DIR/tool]}\n");
     site.approve("plan.yaml", "bea");
     site.approve("plan.yaml", "cy");

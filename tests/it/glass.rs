@@ -16,11 +16,10 @@ fn site(more: &str) -> Site {
     let site = Site::new("");
     rules(&site, 13, more);
     let dir = site.path().display();
-    site.scratch.write(
+    site.scratch.script(
         "page",
         &format!("#!/bin/sh\ncat > {dir}/paged\ntest ! -e {dir}/unreachable || {{ echo no line >&2; exit 3; }}\n"),
     );
-    std::fs::set_permissions(site.path().join("page"), std::fs::Permissions::from_mode(0o755)).unwrap();
     site.runbook(STEPS);
     site.scratch.write("let", "");
     site

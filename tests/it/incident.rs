@@ -1,6 +1,5 @@
 //! The incident that this project exists for, with a real monit and a real PostgreSQL: it cannot happen any more.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -37,14 +36,13 @@ impl Site {
         let monit = Monit::new(&watched(&cluster, watching));
         // Writes a number a millisecond or so into the data directory, until it is told that it is enough; `--revert`
         // takes them all away.
-        let change = scratch.write(
+        let change = scratch.script(
             "change",
             &format!(
                 "#!/bin/sh\nif test \"$1\" = --revert; then exec rm -f \"$2/counter\"; fi\nn=0\nwhile ! test -e '{}/enough'; do n=$((n + 1)); echo $n >> \"$1/counter\"; done\n",
                 scratch.path().display()
             ),
         );
-        std::fs::set_permissions(&change, std::fs::Permissions::from_mode(0o755)).unwrap();
         cluster.start();
         monit.start();
         Self { scratch, monit, cluster, change }

@@ -10,6 +10,8 @@ mod bundles;
 mod checkpoints;
 mod command_lines;
 mod crash;
+#[path = "../executable.rs"]
+mod executable;
 mod exports;
 mod faults;
 mod glass;

@@ -1,10 +1,12 @@
 //! The kinds `monit` and `service` with real daemons.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use rustix::process::Signal;
 
+use crate::executable;
 use crate::lab::kinds::{assert_only, seen, system};
 use crate::lab::monit::{Monit, alone};
 use crate::lab::{Running, is_running, signal, wait_until};
@@ -83,7 +85,7 @@ fn any_monit_is_in_the_way_of_stopped() {
 fn a_service_is_told_by_its_pid_file_and_its_program() {
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("served");
-    fs::copy("/bin/sleep", &program).unwrap();
+    executable::copy(Path::new("/bin/sleep"), &program);
     let pidfile = dir.path().join("pid");
     let by_file = system(&format!("service: {{pidfile: {}, name: served}}", pidfile.display()));
     let by_program = system(&format!("service: {{exe: {}}}", program.display()));

@@ -204,24 +204,20 @@ fn p06_a_log_that_was_rolled_back_since_the_plan_was_made_is_refused() {
 #[test]
 fn p06_what_is_another_program_at_the_opening_already_is_refused() {
     let scratch = Scratch::new();
-    let program = |name: &str, text: &str| {
-        let path = scratch.write(name, text);
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    };
-    std::fs::copy("/bin/sh", scratch.path().join("shell")).unwrap();
+    scratch.copy_program("/bin/sh", "shell");
     let script = format!("#!{}\nexit 0\n", scratch.path().join("shell").display());
     let steps = "steps:\n  - id: touch\n    script: touch DIR/ran\n    undo: {run: [DIR/undo]}\n  - {id: use, run: [DIR/tool], undo: {run: [\"true\"]}}\n";
     for (name, text) in [("tool", "#!/bin/sh\nexit 1\n"), ("undo", "#!/bin/sh\nexit 1\n"), ("shell", "x")] {
-        program("tool", &script);
-        program("undo", "#!/bin/sh\n");
-        std::fs::copy("/bin/sh", scratch.path().join("shell")).unwrap();
+        scratch.script("tool", &script);
+        scratch.script("undo", "#!/bin/sh\n");
+        scratch.copy_program("/bin/sh", "shell");
         scratch.plan_of(steps, &[]);
         let planned = Digest::of(&std::fs::read(scratch.path().join(name)).unwrap());
-        program(name, text);
+        scratch.script(name, text);
         scratch.refused(&format!("/{name}` was {planned}, and is {}", Digest::of(text.as_bytes())));
     }
-    program("undo", "#!/bin/sh\n");
-    std::fs::copy("/bin/sh", scratch.path().join("shell")).unwrap();
+    scratch.script("undo", "#!/bin/sh\n");
+    scratch.copy_program("/bin/sh", "shell");
     scratch.plan_of(steps, &[]);
     std::fs::remove_file(scratch.path().join("tool")).unwrap();
     scratch.refused("and is absent");
@@ -230,8 +226,7 @@ fn p06_what_is_another_program_at_the_opening_already_is_refused() {
 #[test]
 fn p06_a_program_that_is_swapped_after_the_opening_is_not_executed() {
     let scratch = Scratch::new();
-    let path = scratch.write("tool", "#!/bin/sh\n");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = scratch.script("tool", "#!/bin/sh\n");
     scratch.plan_of(
         "steps:\n  - {id: wait, script: \"touch DIR/began; until test -e DIR/go; do sleep 0.02; done\"}\n  - {id: use, run: [DIR/tool]}\n",
         &[],

@@ -9,9 +9,7 @@ const HEAD: &str = "interlock: 1\nname: test\n";
 impl Scratch {
     /// A program below the scratch folder, as a script.
     fn program(&self, name: &str, text: &str) -> String {
-        let path = self.write(name, text);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        path.display().to_string()
+        self.script(name, text).display().to_string()
     }
 
     fn sha256(&self, name: &str) -> String {
@@ -79,8 +77,7 @@ fn p06_a_name_that_leads_to_another_file_than_in_the_plan_is_not_executed() {
 #[test]
 fn p06_an_interpreter_that_was_swapped_is_not_executed() {
     let scratch = Scratch::new();
-    std::fs::copy("/bin/sh", scratch.path().join("shell")).unwrap();
-    let shell = scratch.path().join("shell");
+    let shell = scratch.copy_program("/bin/sh", "shell");
     scratch.program("tool", &format!("#! {} -e\ntouch \"${{0%/*}}/good\"\n", shell.display()));
     let planned = scratch.sha256("shell");
     let fine = scratch.steps("steps:\n  - {id: use, run: [DIR/tool]}\n", &[]);
@@ -100,7 +97,7 @@ fn p06_an_interpreter_that_was_swapped_is_not_executed() {
 fn p06_an_interpreter_that_others_could_exchange_is_not_executed() {
     let scratch = Scratch::new();
     std::fs::create_dir(scratch.path().join("open")).unwrap();
-    std::fs::copy("/bin/sh", scratch.path().join("open/shell")).unwrap();
+    scratch.copy_program("/bin/sh", "open/shell");
     let open = scratch.path().join("open");
     let set_mode = |mode| std::fs::set_permissions(&open, std::fs::Permissions::from_mode(mode)).unwrap();
     scratch.program("tool", &format!("#!{}/shell\ntouch ran\n", open.display()));

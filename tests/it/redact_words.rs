@@ -1,8 +1,6 @@
 //! P10: what probes see, what commands say and what people type is recorded and shown without secrets and without what a policy removes,
 //! also where it is cut.
 
-use std::os::unix::fs::PermissionsExt as _;
-
 use crate::approvals::Site;
 use crate::redact::{audit_verify, is_nowhere};
 use crate::support::Ran;
@@ -29,8 +27,7 @@ fn site() -> Site {
     let site = Site::new("");
     let dir = site.path().display().to_string();
     let program = |name: &str, text: &str| {
-        let path = site.scratch.write(name, &format!("#!/bin/sh\n{}\n", text.replace("DIR", &dir)));
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        site.scratch.script(name, &format!("#!/bin/sh\n{}\n", text.replace("DIR", &dir)));
     };
     program("look", "if [ $1 = loud ]; then cat DIR/$1 >&2; else cat DIR/$1; fi; test ! -e DIR/$1.bad");
     program("hook", "cat >> DIR/told; cat DIR/near >&2; exit 1");

@@ -475,9 +475,7 @@ fn as_nobody(scratch: &Scratch) -> (std::path::PathBuf, std::path::PathBuf) {
     std::fs::create_dir(&open).unwrap();
     std::os::unix::fs::chown(&open, Some(65534), Some(65534)).unwrap();
     std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let program = scratch.path().join("interlock");
-    std::fs::copy(env!("CARGO_BIN_EXE_interlock"), &program).unwrap();
-    (program, open)
+    (scratch.copy_program(env!("CARGO_BIN_EXE_interlock"), "interlock"), open)
 }
 
 fn nobody(program: &std::path::Path, open: &std::path::Path, arguments: &[&str]) -> Command {

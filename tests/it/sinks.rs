@@ -73,8 +73,7 @@ fn p08_what_was_handed_on_before_is_never_written_over() {
 #[test]
 fn p08_a_command_is_given_the_checkpoint_if_nobody_else_could_have_changed_it() {
     let site = site("{run: [DIR/keep, one]}");
-    let program = site.scratch.write("keep", "#!/bin/sh\ncat > \"${0%/*}/$1\"\n");
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = site.scratch.script("keep", "#!/bin/sh\ncat > \"${0%/*}/$1\"\n");
     let ran = site.interlock(&["run", "change.yaml"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(site.scratch.read("one").starts_with("interlock/"), "{}", ran.stderr);
@@ -86,7 +85,7 @@ fn p08_a_command_is_given_the_checkpoint_if_nobody_else_could_have_changed_it() 
         (0o755, "#!/bin/sh\nexit 3\n", "it exited with 3"),
         (0o755, "#!/bin/sh\nexec sleep 600\n", "it did not end within 10s"),
     ] {
-        site.scratch.write("keep", text);
+        site.scratch.script("keep", text);
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(mode)).unwrap();
         let ran = site.interlock(&["run", "change.yaml"]);
         assert_eq!(ran.code, 0, "{}", ran.stderr);

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::executable;
+
 /// The longest that any run of the program may take in these tests.
 pub const BOUND: Duration = Duration::from_secs(60);
 
@@ -44,6 +46,20 @@ impl Scratch {
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path().join(name);
         std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Writes a script below the scratch folder, executable, and gives its path.
+    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join(name);
+        executable::script(&path, text);
+        path
+    }
+
+    /// Copies a program into the scratch folder and gives its path.
+    pub fn copy_program(&self, program: &str, name: &str) -> PathBuf {
+        let path = self.path().join(name);
+        executable::copy(Path::new(program), &path);
         path
     }
 

@@ -118,9 +118,7 @@ fn as_root(home: &str, arguments: &[&str]) -> Ran {
 fn between_users_there_is_no_taking_over_and_an_attempt_harms_nothing() {
     let scratch = Scratch::new();
     // The built program may lie where the user cannot reach it.
-    // Copied by another process: a file that this one had open for writing could not be executed while a child of another test has it too.
-    let copy = scratch.path().join("interlock");
-    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_interlock")).arg(copy).status().unwrap().success());
+    scratch.copy_program(env!("CARGO_BIN_EXE_interlock"), "interlock");
     std::fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let open = scratch.path().join("open");
     std::fs::create_dir(&open).unwrap();

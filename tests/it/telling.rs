@@ -22,8 +22,7 @@ fn site(rules: &str, hook: &str) -> Site {
 
 fn hook_is(site: &Site, text: &str) {
     let folder = site.path().display().to_string();
-    let path = site.scratch.write("hook", &format!("#!/bin/sh\n{}\n", text.replace("DIR", &folder)));
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    site.scratch.script("hook", &format!("#!/bin/sh\n{}\n", text.replace("DIR", &folder)));
 }
 
 /// The lines of the log whose event is one of these, as they were logged.

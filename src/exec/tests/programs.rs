@@ -7,11 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Bench, Command, Exit, PATH, Stdin, User, fs};
 use crate::exec::program::{Program, ProgramError};
-
-fn write_program(path: &Path, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-}
+use crate::executable;
 
 fn command_of(bench: &Bench, program: Program, arguments: &[&str]) -> Command {
     let mut argv = vec![program.path().display().to_string()];
@@ -33,10 +29,10 @@ fn what_is_not_a_program_is_said_in_words() {
     assert!(find("./plain").unwrap_err().to_string().contains("not executable"));
     rustix::fs::mknodat(rustix::fs::CWD, bench.path("fifo"), rustix::fs::FileType::Fifo, 0o777.into(), 0).unwrap();
     assert!(find("./fifo").unwrap_err().to_string().contains("not a plain file"));
-    write_program(&bench.path("garbage"), "\x01\x02\x03");
+    executable::script(&bench.path("garbage"), "\x01\x02\x03");
     let command = command_of(&bench, find("./garbage").unwrap(), &[]);
     assert!(bench.refuse("a", &command).to_string().contains("not a program for this machine"));
-    write_program(&bench.path("no-interpreter"), "#!/no/such/interpreter\n");
+    executable::script(&bench.path("no-interpreter"), "#!/no/such/interpreter\n");
     let command = command_of(&bench, find("./no-interpreter").unwrap(), &[]);
     assert!(bench.refuse("b", &command).to_string().contains("interpreter in its first line"));
 }
@@ -46,13 +42,13 @@ fn a_program_is_found_along_the_path_and_hashed() {
     let bench = Bench::new("path");
     fs::create_dir_all(bench.path("one/tool")).unwrap();
     fs::create_dir(bench.path("two")).unwrap();
-    write_program(&bench.path("two/tool"), "#!/bin/sh\necho two\n");
+    executable::script(&bench.path("two/tool"), "#!/bin/sh\necho two\n");
     let path = format!("{}::{}", bench.path("one").display(), bench.path("two").display());
     let program = bench.programs.find("tool", &path, Path::new("/")).unwrap();
     assert_eq!(program.path(), bench.path("two/tool"));
     assert_eq!(program.digest()[..], Sha256::digest(b"#!/bin/sh\necho two\n")[..]);
     // A changed file has another digest, though its name and length are the same.
-    write_program(&bench.path("two/tool"), "#!/bin/sh\necho 2wo\n");
+    executable::script(&bench.path("two/tool"), "#!/bin/sh\necho 2wo\n");
     let changed = bench.programs.find("tool", &path, Path::new("/")).unwrap();
     assert_eq!(changed.digest()[..], Sha256::digest(b"#!/bin/sh\necho 2wo\n")[..]);
 }
@@ -61,7 +57,7 @@ fn a_program_is_found_along_the_path_and_hashed() {
 fn a_script_gets_its_arguments_and_knows_where_it_is_unless_others_could_change_it() {
     let bench = Bench::new("script");
     let path = bench.path("script");
-    write_program(&path, "#!/bin/sh\necho \"$0 $1 $2\"\n");
+    executable::script(&path, "#!/bin/sh\necho \"$0 $1 $2\"\n");
     let program = bench.programs.open(&path).unwrap();
     assert_eq!(bench.start("a", &command_of(&bench, program, &["a b", "c"])).end().ending, Exit::Code(0));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
@@ -75,14 +71,14 @@ fn a_program_replaced_after_it_was_opened_runs_as_it_was() {
     let bench = Bench::new("replaced");
     for (name, old) in [("script", "#!/bin/sh\necho old\n"), ("binary", "")] {
         if name == "binary" {
-            fs::copy("/bin/echo", bench.path(name)).unwrap();
+            executable::copy(Path::new("/bin/echo"), &bench.path(name));
         } else {
-            write_program(&bench.path(name), old);
+            executable::script(&bench.path(name), old);
             // Others could write to it, so it is executed from the descriptor.
             fs::set_permissions(bench.path(name), fs::Permissions::from_mode(0o777)).unwrap();
         }
         let program = bench.programs.open(&bench.path(name)).unwrap();
-        write_program(&bench.path("new"), "#!/bin/sh\necho new\n");
+        executable::script(&bench.path("new"), "#!/bin/sh\necho new\n");
         fs::rename(bench.path("new"), bench.path(name)).unwrap();
         let command = command_of(&bench, program, &["old"]);
         assert_eq!(bench.start(name, &command).end().ending, Exit::Code(0));
@@ -93,9 +89,9 @@ fn a_program_replaced_after_it_was_opened_runs_as_it_was() {
 #[test]
 fn a_script_whose_path_leads_elsewhere_after_it_was_opened_is_refused() {
     let bench = Bench::new("elsewhere");
-    write_program(&bench.path("script"), "#!/bin/sh\necho old\n");
+    executable::script(&bench.path("script"), "#!/bin/sh\necho old\n");
     let program = bench.programs.open(&bench.path("script")).unwrap();
-    write_program(&bench.path("new"), "#!/bin/sh\necho new\n");
+    executable::script(&bench.path("new"), "#!/bin/sh\necho new\n");
     fs::rename(bench.path("new"), bench.path("script")).unwrap();
     let error = bench.refuse("a", &command_of(&bench, program, &[])).to_string();
     assert!(error.contains("was changed after it was checked"), "{error}");
@@ -104,7 +100,7 @@ fn a_script_whose_path_leads_elsewhere_after_it_was_opened_is_refused() {
 #[test]
 fn a_program_written_to_after_it_was_opened_is_refused() {
     let bench = Bench::new("changed");
-    write_program(&bench.path("script"), "#!/bin/sh\necho old\n");
+    executable::script(&bench.path("script"), "#!/bin/sh\necho old\n");
     let program = bench.programs.open(&bench.path("script")).unwrap();
     fs::write(bench.path("script"), "#!/bin/sh\necho new\n").unwrap();
     let error = bench.refuse("a", &command_of(&bench, program, &[])).to_string();
@@ -129,11 +125,11 @@ fn the_interpreter_of_a_script_is_the_one_that_the_kernel_takes() {
         (" #!/bin/sh\n", None),
         ("", None),
     ] {
-        write_program(&bench.path("script"), text);
+        executable::script(&bench.path("script"), text);
         let program = bench.programs.open(&bench.path("script")).unwrap();
         assert_eq!(program.interpreter(), interpreter.map(Path::new), "{text:?}");
     }
-    write_program(&bench.path("script"), "#!sh\n");
+    executable::script(&bench.path("script"), "#!sh\n");
     let program = bench.programs.open(&bench.path("script")).unwrap();
     assert_eq!(bench.programs.interpreter(&program, Path::new("/bin")).unwrap().unwrap().path(), Path::new("/bin/sh"));
     assert!(matches!(
@@ -145,10 +141,10 @@ fn the_interpreter_of_a_script_is_the_one_that_the_kernel_takes() {
 #[test]
 fn an_interpreter_that_was_exchanged_or_touched_is_told_by_its_path() {
     let bench = Bench::new("exchanged");
-    write_program(&bench.path("shell"), "x");
+    executable::script(&bench.path("shell"), "x");
     let program = bench.programs.open(&bench.path("shell")).unwrap();
     program.check_path(0).unwrap();
-    write_program(&bench.path("new"), "x");
+    executable::script(&bench.path("new"), "x");
     fs::rename(bench.path("new"), bench.path("shell")).unwrap();
     assert!(matches!(program.check_path(0), Err(ProgramError::Changed { .. })));
     let program = bench.programs.open(&bench.path("shell")).unwrap();
@@ -164,7 +160,7 @@ fn an_interpreter_that_others_could_exchange_is_told_with_what_lets_them() {
     let folder = bench.path("folder");
     fs::create_dir(&folder).unwrap();
     let (shell, link) = (folder.join("shell"), bench.path("link"));
-    write_program(&shell, "x");
+    executable::script(&shell, "x");
     symlink("folder/../folder/shell", &link).unwrap();
     let check = |user| bench.programs.open(&link).unwrap().check_path(user).map_err(|error| error.to_string());
     let owned = |path: &Path, uid| lchown(path, Some(uid), None).unwrap();
@@ -200,7 +196,7 @@ fn an_interpreter_that_others_could_exchange_is_told_with_what_lets_them() {
 fn a_file_that_others_may_write_is_read_each_time() {
     let bench = Bench::new("others");
     let path = bench.path("tool");
-    write_program(&path, "#!/bin/sh\n");
+    executable::script(&path, "#!/bin/sh\n");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o757)).unwrap();
     let before = *bench.programs.open(&path).unwrap().digest();
     // A mapping that was written to leaves size and times as they were for a while; here the times are put back instead.
