@@ -7,12 +7,12 @@
 //! removed, since they are what shows it. What was worked out of the tree is kept in a cache, which is believed only where it leads to
 //! the root of a checkpoint that the key has signed.
 
-use std::cmp::Reverse;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Advice;
 use serde::{Deserialize, Serialize};
 
 use super::base::Base;
@@ -92,7 +92,7 @@ pub(super) fn failed(path: &Path) -> impl FnOnce(io::Error) -> AnchorError {
 /// As said; nothing was changed then but that a key may have been made. Also if the log is not what a checkpoint beside it, signed by
 /// the same key, says of it.
 pub fn checkpoint(home: &Home) -> Result<Made, AnchorError> {
-    checkpoint_behind(home, 0)
+    make(home, None)
 }
 
 /// As [`checkpoint`], where the caller has seen to it that the entries up to this one are on disk ([`Log::durable`](super::Log::durable)).
@@ -100,6 +100,10 @@ pub fn checkpoint(home: &Home) -> Result<Made, AnchorError> {
 /// # Errors
 /// As [`checkpoint`].
 pub fn checkpoint_behind(home: &Home, durable: u64) -> Result<Made, AnchorError> {
+    make(home, Some(durable))
+}
+
+fn make(home: &Home, durable: Option<u64>) -> Result<Made, AnchorError> {
     let lock_path = home.audit().join(names::LOCK);
     let lock = File::open(&lock_path).map_err(failed(&lock_path))?;
     lock.lock().map_err(failed(&lock_path))?;
@@ -107,21 +111,25 @@ pub fn checkpoint_behind(home: &Home, durable: u64) -> Result<Made, AnchorError>
     let key = signing_key(home)?;
     publish(home, &key).map_err(failed(&home.path().join("keys")))?;
     let before = Before::beside(home, &key)?;
-    let (edge, at, segment) = edge_of(home, &key, &before)?;
-    if edge.size() > durable {
-        // What others have written is on disk before it is spoken of.
-        let path = home.audit().join(&segment);
-        File::open(&path).and_then(|file| file.sync_data()).map_err(failed(&path))?;
-    }
+    let known = match durable {
+        Some(durable) => Some(edge_of(home, &key, &before, durable)?).filter(|(edge, ..)| edge.size() <= durable),
+        None => None,
+    };
+    let (edge, at, segment) = match known {
+        Some(known) => known,
+        None => {
+            settle(home)?;
+            edge_of(home, &key, &before, u64::MAX)?
+        }
+    };
     let checkpoint = Checkpoint { origin: key.public().name().to_owned(), size: edge.size(), root: edge.root() };
     let note = key.sign(&checkpoint);
     let path = home.audit().join(names::checkpoint(edge.size()));
     write_synced(&home.audit().join(names::UNFINISHED), &path, note.as_bytes()).map_err(failed(&path))?;
     let cache = Cache::of(&edge, &at, &segment);
-    let cached = home.path().join(CACHE);
     // Only a cache: without it the next one takes longer.
-    let _ = serde_json::to_vec(&cache).map(|bytes| write_whole(&home.path().join("tree.cache.new"), &cached, &bytes));
-    before.remove_old(home, edge.size());
+    let _ = serde_json::to_vec(&cache).map(|bytes| write_over(&home.path().join(CACHE), bytes));
+    before.remove_old(edge.size());
     drop(lock);
     Ok(Made { note, size: edge.size(), root: edge.root(), path })
 }
@@ -145,83 +153,108 @@ pub(super) fn kept(home: &Home) -> Result<Vec<Beside>, ReadError> {
     Ok(found)
 }
 
-/// The checkpoints beside the log, as they claim to be. What the key, or one that it replaced, has not signed counts for nothing here;
-/// [`verify`](super::verify()) says what it is. A signature takes longer to check than all the rest, so it is looked at where it decides.
-struct Before {
+/// The checkpoints beside the log, by the sizes in their names. Read are those that could decide, and a signature, which takes longer to
+/// check than all the rest, is looked at where it does. What the key, or one that it replaced, has not signed counts for nothing here;
+/// [`verify`](super::verify()) says what it is.
+struct Before<'a> {
+    home: &'a Home,
     keys: Vec<PublicKey>,
-    all: Vec<Claim>,
+    sizes: Vec<u64>,
 }
 
-/// A checkpoint beside the log.
+/// A checkpoint beside the log, as it claims to be.
 struct Claim {
     name: String,
     note: Vec<u8>,
     claims: Checkpoint,
 }
 
-impl Before {
-    fn beside(home: &Home, key: &LogKey) -> Result<Self, ReadError> {
+impl<'a> Before<'a> {
+    fn beside(home: &'a Home, key: &LogKey) -> Result<Self, ReadError> {
         let keys = former_keys(home).into_iter().chain([key.public()]).collect();
-        let claims = kept(home)?.into_iter().filter_map(|(name, note)| {
-            let note = note.ok()?;
-            let claims = Checkpoint::claimed(&note).ok()?;
-            Some(Claim { name, note, claims })
-        });
-        Ok(Self { keys, all: claims.collect() })
+        let names = list_names(&home.audit())?;
+        let mut sizes: Vec<u64> = names.iter().filter_map(|name| names::size_of_checkpoint(name)).collect();
+        sizes.sort_unstable();
+        Ok(Self { home, keys, sizes })
+    }
+
+    fn read(&self, size: u64) -> Option<Claim> {
+        let name = names::checkpoint(size);
+        let note = read_small(&self.home.audit().join(&name)).ok()?;
+        let claims = Checkpoint::claimed(&note).ok()?;
+        Some(Claim { name, note, claims })
+    }
+
+    /// Those of more than so many entries.
+    fn after(&self, size: u64) -> Vec<Claim> {
+        self.sizes.iter().filter(|one| **one > size).filter_map(|one| self.read(*one)).collect()
     }
 
     fn is_signed(&self, claim: &Claim) -> bool {
         Checkpoint::open(&claim.note, &self.keys).is_ok()
     }
 
-    /// One that is signed, of those whose claims are these.
-    fn signed(&self, claims: impl Fn(&Checkpoint) -> bool) -> Option<&Claim> {
-        self.all.iter().find(|claim| claims(&claim.claims) && self.is_signed(claim))
-    }
-
     /// Removes all but the newest and the one of this size: each speaks of everything before it. What is not signed stays where it is.
-    fn remove_old(&self, home: &Home, made: u64) {
-        let mut all: Vec<&Claim> = self.all.iter().filter(|claim| claim.claims.size != made).collect();
-        all.sort_by_key(|claim| Reverse(claim.claims.size));
-        for claim in all.into_iter().skip(KEPT - 1).filter(|claim| self.is_signed(claim)) {
+    fn remove_old(&self, made: u64) {
+        let others = self.sizes.iter().rev().filter(|size| **size != made);
+        for claim in others.skip(KEPT - 1).filter_map(|size| self.read(*size)).filter(|claim| self.is_signed(claim)) {
             // One that stays is looked at with the rest.
-            let _ = std::fs::remove_file(home.audit().join(names::checkpoint(claim.claims.size)));
+            let _ = std::fs::remove_file(self.home.audit().join(claim.name));
         }
     }
 }
 
-/// The tree up to the end of the log: from the cache where that is right, else from the first entry. Under the lock.
-fn edge_of(home: &Home, key: &LogKey, before: &Before) -> Result<(Edge, Position, String), AnchorError> {
+/// Has the last entries on disk, and has memory forget them: what is spoken of is what is read from there.
+fn settle(home: &Home) -> Result<(), AnchorError> {
+    let names = list_names(&home.audit())?;
+    let Some(last) = names::segments(&names).last().copied() else { return Ok(()) };
+    let path = home.audit().join(names::segment(last));
+    let settled = File::open(&path).and_then(|file| {
+        file.sync_data()?;
+        Ok(rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?)
+    });
+    settled.map_err(failed(&path))
+}
+
+/// The tree up to this entry at least, or to the end of the log: from the cache where that is right, else from the first entry. Under
+/// the lock.
+fn edge_of(home: &Home, key: &LogKey, before: &Before<'_>, upto: u64) -> Result<(Edge, Position, String), AnchorError> {
     if let Some((edge, at, segment)) = cached(home, key) {
         // Whatever is wrong with it, the log itself says more.
         if let Ok(reader) = Reader::from(home, &segment, at)
-            && let Ok(done) = grow(home, edge, reader, before)
+            && let Ok(done) = grow(edge, reader, before, upto)
         {
             return Ok(done);
         }
     }
     let edge = Base::of(&home.audit())?.map_or_else(Edge::default, |base| base.known().edge().clone());
-    grow(home, edge, read(home)?, before)
+    grow(edge, read(home)?, before, upto)
 }
 
-/// Adds what the reader still finds. What was signed of fewer entries than the tree had is not looked at: it was when the tree was
-/// signed.
-fn grow(home: &Home, edge: Edge, reader: Reader, before: &Before) -> Result<(Edge, Position, String), AnchorError> {
-    let mut edge = edge;
-    let mut reader = reader;
-    let contradicted =
-        |one: &Claim, problem: String| AnchorError::Contradicted { path: home.audit().join(&one.name), problem };
-    for found in reader.by_ref() {
+/// Adds what the reader still finds, up to this entry and to all that a checkpoint claims. What was signed of fewer entries than the tree
+/// had is not looked at: it was when the tree was signed.
+fn grow(edge: Edge, reader: Reader, before: &Before<'_>, upto: u64) -> Result<(Edge, Position, String), AnchorError> {
+    let (mut edge, mut reader) = (edge, reader);
+    let all = before.after(edge.size());
+    let upto = all.iter().map(|claim| claim.claims.size).fold(upto, u64::max);
+    let contradicted = |one: &Claim, problem: String| {
+        let path = before.home.audit().join(&one.name);
+        Err(AnchorError::Contradicted { path, problem })
+    };
+    while edge.size() < upto
+        && let Some(found) = reader.next()
+    {
         edge.push(leaf(found?.recorded.line.as_bytes()));
         let size = edge.size();
-        let contradicts = |claims: &Checkpoint| claims.size == size && claims.root != edge.root();
-        if let Some(one) = before.signed(contradicts) {
-            return Err(contradicted(one, format!("says that entries 1 to {size} were others than they are now")));
+        let contradicts = |one: &&Claim| one.claims.size == size && one.claims.root != edge.root();
+        if let Some(one) = all.iter().filter(contradicts).find(|one| before.is_signed(one)) {
+            return contradicted(one, format!("says that entries 1 to {size} were others than they are now"));
         }
     }
-    if let Some(one) = before.signed(|claims| claims.size > edge.size()) {
-        let (then, now) = (one.claims.size, edge.size());
-        return Err(contradicted(one, format!("says that there were {then} entries, and there are {now} now")));
+    let now = edge.size();
+    if let Some(one) = all.iter().filter(|one| one.claims.size > now).find(|one| before.is_signed(one)) {
+        let then = one.claims.size;
+        return contradicted(one, format!("says that there were {then} entries, and there are {now} now"));
     }
     let (at, segment) = reader.place();
     Ok((edge, at, segment))
@@ -292,6 +325,22 @@ pub(super) fn write_whole(unfinished: &Path, path: &Path, bytes: &[u8]) -> io::R
     let _ = std::fs::remove_file(unfinished);
     write_new(unfinished, bytes)?;
     std::fs::rename(unfinished, path)
+}
+
+/// Writes a cache in its place, filled up to the length that it had: a new file, or a new length, has the file system write what need not
+/// be written now. After a power cut it may be anything.
+fn write_over(path: &Path, bytes: Vec<u8>) -> io::Result<()> {
+    let mut bytes = bytes;
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)?;
+    let length = usize::try_from(file.metadata()?.len().min(LONGEST)).expect("it is a few thousand");
+    bytes.resize(bytes.len().max(length), b' ');
+    file.write_all_at(&bytes, 0)
 }
 
 /// Writes a file whose bytes are on disk before it has its name. The name itself may be lost in a power cut.

@@ -286,11 +286,15 @@ impl<S: Storage> Writer<S> {
             if read_on == ReadOn::IfMoved && !self.has_moved()? {
                 return Ok(found);
             }
-            self.storage.sync(&self.head.file).map_err(io_error("sync", &path))?;
-            if read_on == ReadOn::FromDisk {
-                self.storage.forget_cached(&self.head.file).map_err(io_error("read", &path))?;
-            }
-            match self.follow()? {
+            let tail = match read_on {
+                ReadOn::FromDisk => self.follow_from_disk()?,
+                ReadOn::IfMoved => {
+                    self.storage.sync(&self.head.file).map_err(io_error("sync", &path))?;
+                    self.glide()?;
+                    self.follow()?
+                }
+            };
+            match tail {
                 Tail::Clean => {}
                 Tail::Torn { length } => {
                     self.set_aside(length)?;
@@ -343,13 +347,42 @@ impl<S: Storage> Writer<S> {
         self.storage.exists(&name).map_err(io_error("look at", &self.folder.join(name)))
     }
 
+    /// Follows the chain to its end, of which nothing is taken from memory that may not be on disk. Up to the last write all is there:
+    /// otherwise that write had not begun. And so is that write, if a checkpoint speaks of it, and nothing stands after it.
+    fn follow_from_disk(&mut self) -> Result<Tail, LogError> {
+        self.glide()?;
+        let certain = self.head.at.clone();
+        if certain.seq <= self.spoken_of()?
+            && let Tail::Clean = self.follow()?
+        {
+            return Ok(Tail::Clean);
+        }
+        self.head.at = certain;
+        let path = self.folder.join(&self.head.segment);
+        self.storage.sync(&self.head.file).map_err(io_error("sync", &path))?;
+        self.storage.forget_cached(&self.head.file).map_err(io_error("read", &path))?;
+        self.follow()
+    }
+
+    /// How many entries the checkpoints beside the log speak of, by their names. They are made of whole writes that are on disk.
+    fn spoken_of(&self) -> Result<u64, LogError> {
+        let all = self.storage.names().map_err(io_error("list", &self.folder))?;
+        Ok(all.iter().filter_map(|name| names::size_of_checkpoint(name)).max().unwrap_or(0))
+    }
+
+    /// Follows the links in the segment of the head to the last write.
+    fn glide(&mut self) -> Result<(), LogError> {
+        let Self { storage, head, folder, past, .. } = self;
+        let begun = |event: &Event| past.note(event);
+        head.at = glide(|buffer, offset| storage.read_at(&head.file, buffer, offset), &head.at, begun)
+            .map_err(io_error("read", &folder.join(&head.segment)))?;
+        Ok(())
+    }
+
     /// Follows the chain in the segment of the head for as long as it is good, and judges what stands after it.
     fn follow(&mut self) -> Result<Tail, LogError> {
         let Self { storage, head, folder, past, .. } = self;
         let path = folder.join(&head.segment);
-        let begun = |event: &Event| past.note(event);
-        head.at = glide(|buffer, offset| storage.read_at(&head.file, buffer, offset), &head.at, begun)
-            .map_err(io_error("read", &path))?;
         let mut lines =
             Lines::new(|buffer, offset| storage.read_at(&head.file, buffer, offset), head.at.offset, head.at.line);
         while let Some(raw) = lines.next().map_err(io_error("read", &path))? {

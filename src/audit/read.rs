@@ -393,10 +393,12 @@ pub(super) fn open(path: &Path) -> Result<File, ReadError> {
 /// The bytes of a small file, so many at most; never of a link, a pipe or a device.
 pub(super) fn read_bounded(path: &Path, longest: u64) -> io::Result<Vec<u8>> {
     let file = File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
-    if !file.metadata()?.is_file() {
+    let status = file.metadata()?;
+    if !status.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    let mut bytes = Vec::new();
+    // With room for one more, so that the end is seen with the last bytes.
+    let mut bytes = Vec::with_capacity(usize::try_from(status.len().min(longest)).unwrap_or(0) + 1);
     file.take(longest).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

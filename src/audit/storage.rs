@@ -200,10 +200,9 @@ impl Storage for Directory {
         file.sync_data()
     }
 
-    /// `posix_fadvise(POSIX_FADV_DONTNEED)`, and `POSIX_FADV_WILLNEED`: all of it is asked of the disk at once.
+    /// `posix_fadvise(POSIX_FADV_DONTNEED)`.
     fn forget_cached(&self, file: &File) -> io::Result<()> {
-        rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?;
-        Ok(rustix::fs::fadvise(file, 0, None, Advice::WillNeed)?)
+        Ok(rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?)
     }
 }
 

@@ -37,7 +37,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::TypedValueParser as _;
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::cli::audit::{ExportFormat, ListFormat};
 use crate::cli::failure::Failure;
@@ -132,7 +132,9 @@ enum Color {
     Never,
 }
 
+/// The options of a command are put together when it is the one that is meant.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Command {
     Check(check::Check),
     Plan(plan::Plan),
@@ -152,9 +154,17 @@ enum Command {
     Policy(policy::Policy),
 }
 
+/// Parses with every command put together: help, and what is said of a mistake, speak of them all.
+fn parse_with_all() -> Result<Arguments, clap::Error> {
+    let mut all = Arguments::command();
+    all.build();
+    let matches = all.try_get_matches()?;
+    Arguments::from_arg_matches(&matches)
+}
+
 /// Runs the program: parses the arguments, carries out the command, and says what went wrong.
 pub fn main() -> ExitCode {
-    let mut arguments = match Arguments::try_parse() {
+    let mut arguments = match Arguments::try_parse().or_else(|_| parse_with_all()) {
         Ok(arguments) => arguments,
         Err(error) => {
             // A reader that is gone is no failure; clap's own exit code is 0 for help and 2 for a mistake.

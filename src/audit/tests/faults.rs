@@ -10,7 +10,8 @@ use super::common::{check_chain, event, run_id, who};
 use super::model::{Disk, Fate, Fault, Process, Random};
 use crate::audit::log::{Author, Purpose, Writer};
 use crate::audit::segment::{Geometry, Past};
-use crate::audit::{Draft, Home, Kind, LogError, Severity, verify};
+use crate::audit::storage::Storage as _;
+use crate::audit::{Draft, Home, Kind, LogError, Severity, names, verify};
 use crate::history::event::Event;
 
 /// Small segments, so that rotations are many.
@@ -43,12 +44,12 @@ fn assert_kept(disk: &Disk, acknowledged: &[String]) -> Vec<String> {
     lines
 }
 
-/// The disk as real files, for the verifier.
+/// The disk as real files, for the verifier. The model's checkpoints are names without a text.
 fn verify_copy(files: &BTreeMap<String, Vec<u8>>) -> crate::audit::Report {
     let folder = tempfile::tempdir().unwrap();
     let home = Home::new(folder.path()).unwrap();
     std::fs::create_dir(home.audit()).unwrap();
-    for (name, bytes) in files {
+    for (name, bytes) in files.iter().filter(|(name, _)| names::size_of_checkpoint(name).is_none()) {
         std::fs::write(home.audit().join(name), bytes).unwrap();
     }
     verify(&home, |_, _, _| Ok(())).unwrap()
@@ -200,7 +201,12 @@ fn history(seed: u64) -> (u32, u32) {
                 (0..=random.below(3)).map(|_| usize::try_from(random.below(1500)).unwrap()).collect();
             let purpose = if random.below(4) == 0 { Purpose::Closing } else { Purpose::GoingOn };
             match append(log, &lengths, purpose) {
-                Ok(lines) => acknowledged.extend(lines),
+                Ok(lines) => {
+                    acknowledged.extend(lines);
+                    if random.below(3) == 0 {
+                        speak_of(&disk, acknowledged.last().expect("it was just written"));
+                    }
+                }
                 Err(error @ LogError::Damaged { .. }) => panic!("seed {seed}: taken for tampering: {error}"),
                 Err(_) => faults += 1,
             }
@@ -232,6 +238,31 @@ fn history(seed: u64) -> (u32, u32) {
         assert!(lines.iter().any(|line| line.contains(&format!("\"kept_in\":\"{name}\""))), "seed {seed}: {name}");
     }
     (cuts, faults)
+}
+
+/// A checkpoint of the entries up to this one, which is on disk; the opening looks at its name alone.
+fn speak_of(disk: &Disk, line: &str) {
+    let entry: serde_json::Value = serde_json::from_str(line).unwrap();
+    disk.process(None).0.create(&names::checkpoint(entry["seq"].as_u64().unwrap())).unwrap();
+}
+
+#[test]
+fn what_never_got_to_the_disk_is_not_believed_and_what_a_checkpoint_speaks_of_is_not_read_twice() {
+    let disk = Disk::default();
+    let (log, acknowledged) = log_with_end_at(&disk, 100);
+    drop(log);
+    let unspoken = open_calls(&disk);
+    speak_of(&disk, acknowledged.last().unwrap());
+    // Neither synced nor forgotten.
+    assert_eq!(open_calls(&disk) + 2, unspoken);
+    let opening = open_calls(&disk);
+    let mut log = open(disk.process(Some((opening + 6, Fault::FailsAndLoses(libc::EIO)))).0, SMALL).unwrap();
+    assert!(matches!(append(&mut log, &[10, 20], Purpose::Closing), Err(LogError::Io { doing: "sync", .. })));
+    assert_eq!(check_chain(&disk.segments()).unwrap().len(), acknowledged.len() + 3, "memory shows both still");
+    let mut log = open_well(&disk);
+    assert_eq!(check_chain(&disk.segments()).unwrap().len(), acknowledged.len() + 1);
+    let next = append(&mut log, &[30], Purpose::GoingOn).unwrap();
+    assert_kept(&disk, &[acknowledged, next].concat());
 }
 
 fn random_fault(random: &mut Random) -> Option<(u64, Fault)> {
