@@ -305,14 +305,17 @@ fn cached(home: &Home, key: &LogKey) -> Option<(Edge, Position, String)> {
 /// Whether the line right before this place is still the one that was there. Where the end was cut off, it is not.
 fn ends_as_before(home: &Home, segment: &str, at: &Position) -> bool {
     let Ok(file) = open(&home.audit().join(segment)) else { return false };
-    let from = at.offset.saturating_sub(MAX_LINE as u64 + 2);
-    let mut bytes = vec![0; usize::try_from(at.offset - from).expect("it is less than a line and two bytes")];
-    if file.read_exact_at(&mut bytes, from).is_err() {
-        return false;
-    }
-    let Some((b'\n', before)) = bytes.split_last() else { return false };
-    let line = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-    Digest::of(line) == at.prev
+    // Most lines are short; the longest that there can be is looked for where that is not enough.
+    [4096, MAX_LINE as u64 + 2].into_iter().any(|most| {
+        let from = at.offset.saturating_sub(most);
+        let mut bytes = vec![0; usize::try_from(at.offset - from).expect("it is not more than a line and two bytes")];
+        if file.read_exact_at(&mut bytes, from).is_err() {
+            return false;
+        }
+        let Some((b'\n', before)) = bytes.split_last() else { return false };
+        let line = before.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        Digest::of(line) == at.prev
+    })
 }
 
 /// The bytes of a key, a checkpoint or the cache.

@@ -8,16 +8,18 @@ use std::io;
 use sha2::{Digest as _, Sha256};
 
 use super::lines::{LineEnd, Lines, RawLine};
+use super::policies::may_name_policies;
 use super::skim::{Front, Turn, event_of, front, is_hex_of, prev_of, turn};
 use super::tail::Position;
 use crate::history::event::Event;
 use crate::id::Digest;
 
-/// The start of the last write that the links lead to from here, at most; `begun` is told of each event by which a run begins or goes on.
+/// The start of the last write that the links lead to from here, at most; `begun` is told of each event by which a run begins or goes on,
+/// and of none where it did so under no policy.
 pub(super) fn glide(
     read_at: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
     from: &Position,
-    mut begun: impl FnMut(&Event),
+    mut begun: impl FnMut(Option<&Event>),
 ) -> io::Result<Position> {
     let mut lines = Lines::new(read_at, from.offset, from.line);
     let mut at = Place { offset: from.offset, line: from.line, seq: from.seq, last: None, batch: from.batch };
@@ -25,8 +27,13 @@ pub(super) fn glide(
     while let Some(raw) = lines.adjacent()? {
         let Some((front, line)) = text_of(&raw).filter(|(front, line)| at.is_of(from, front, line)) else { break };
         if let Turn::Opened | Turn::Resumed = turn(front.event) {
-            let Ok(event) = event_of(line, Some(front.event_at)) else { break };
-            begun(&event);
+            match may_name_policies(line) {
+                true => {
+                    let Ok(event) = event_of(line, Some(front.event_at)) else { break };
+                    begun(Some(&event));
+                }
+                false => begun(None),
+            }
         }
         let batch = front.batch.unwrap_or(front.seq);
         if batch == front.seq {

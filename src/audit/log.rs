@@ -373,7 +373,10 @@ impl<S: Storage> Writer<S> {
     /// Follows the links in the segment of the head to the last write.
     fn glide(&mut self) -> Result<(), LogError> {
         let Self { storage, head, folder, past, .. } = self;
-        let begun = |event: &Event| past.note(event);
+        let begun = |event: Option<&Event>| match event {
+            Some(event) => past.note(event),
+            None => past.note_none(),
+        };
         head.at = glide(|buffer, offset| storage.read_at(&head.file, buffer, offset), &head.at, begun)
             .map_err(io_error("read", &folder.join(&head.segment)))?;
         Ok(())

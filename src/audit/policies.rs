@@ -82,6 +82,12 @@ enum Met {
     AnOpening,
 }
 
+/// Whether the line of an event by which a run begins or goes on can say under which policies: without them it has no such key, and no
+/// other way to write it than an escape, which the program never uses for letters.
+pub(super) fn may_name_policies(line: &str) -> bool {
+    line.contains("\"policies\":") || line.contains("\\u00")
+}
+
 /// What a writer has met of the past, from the beginning of the segment that was the last one when it opened the log.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
@@ -95,6 +101,11 @@ impl Seen {
     pub fn note(&mut self, event: &Event) {
         self.opening |= policies_of(event).is_some();
         self.numbers.note(event);
+    }
+
+    /// Takes into account that a run began, or went on, under none.
+    pub fn note_none(&mut self) {
+        self.opening = true;
     }
 
     /// Why this event may not be written.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::evidence::bounded;
 use super::procfs;
@@ -26,7 +26,7 @@ const CAP_SYS_PTRACE: u32 = 19;
 #[derive(Clone)]
 pub struct View {
     own: Membership,
-    limits: Arc<Vec<String>>,
+    limits: Arc<OnceLock<Vec<String>>>,
     users: Arc<Mutex<HashMap<String, Option<u32>>>>,
     programs: Arc<Programs>,
     censor: Censor,
@@ -36,7 +36,8 @@ impl View {
     /// The view of this process. `own` says which processes are the running step's, `censor` takes out of what is quoted what must not be
     /// recorded.
     pub fn new(own: Membership, censor: Censor) -> Self {
-        Self { censor, ..Self::with_limits(own, limits_of_this_process()) }
+        let (limits, users, programs) = (Arc::default(), Arc::default(), Arc::default());
+        Self { own, limits, users, programs, censor }
     }
 
     /// A view with no step running: no process is the step's own.
@@ -45,13 +46,14 @@ impl View {
     }
 
     /// A view from which these things, in words, stand in the way of telling that a process is absent.
+    #[cfg(test)]
     pub(super) fn with_limits(own: Membership, limits: Vec<String>) -> Self {
-        Self { own, limits: Arc::new(limits), users: Arc::default(), programs: Arc::default(), censor: Censor::none() }
+        Self { limits: Arc::new(limits.into()), ..Self::new(own, Censor::none()) }
     }
 
-    /// Why processes could be hidden from here, in words; empty if none can be.
+    /// Why processes could be hidden from here, in words; empty if none can be. Found out when it is first asked for.
     pub fn limits(&self) -> &[String] {
-        &self.limits
+        self.limits.get_or_init(limits_of_this_process)
     }
 
     /// Whether this process is the running step's own.
@@ -84,7 +86,7 @@ impl View {
 
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("View").field("limits", &self.limits).finish_non_exhaustive()
+        f.debug_struct("View").field("limits", &self.limits.get()).finish_non_exhaustive()
     }
 }
 

@@ -31,6 +31,7 @@ pub(super) use list::ListFormat;
 
 /// Reads the audit log: what was done, by whom, and whether the record was changed.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 #[command(after_help = "Examples:
   interlock audit log --last 5
   interlock audit show 019a8f6e
