@@ -51,3 +51,4 @@ mod tidy;
 mod unlock;
 mod way_back;
 mod worked_example;
+mod years;
