@@ -15,7 +15,6 @@ use crate::report::story::count;
 
 /// Looks at the policy: who may approve, override and operate here.
 #[derive(Debug, Subcommand)]
-#[command(defer = true)]
 pub enum Policy {
     Check(Check),
     Explain(Explain),

@@ -30,8 +30,8 @@ pub(super) use export::ExportFormat;
 pub(super) use list::ListFormat;
 
 /// Reads the audit log: what was done, by whom, and whether the record was changed.
+// Not put together late, as the other commands are: two of these declare `--format` again, which clap has to see before it hands it on.
 #[derive(Debug, Subcommand)]
-#[command(defer = true)]
 #[command(after_help = "Examples:
   interlock audit log --last 5
   interlock audit show 019a8f6e
