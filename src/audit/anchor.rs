@@ -111,14 +111,11 @@ fn make(home: &Home, durable: Option<u64>) -> Result<Made, AnchorError> {
     let key = signing_key(home)?;
     publish(home, &key).map_err(failed(&home.path().join("keys")))?;
     let before = Before::beside(home, &key)?;
-    let known = match durable {
-        Some(durable) => Some(edge_of(home, &key, &before, durable)?).filter(|(edge, ..)| edge.size() <= durable),
-        None => None,
-    };
+    let known = durable.map(|durable| edge_of(home, &key, &before, durable)).transpose()?;
     let (edge, at, segment) = match known {
-        Some(known) => known,
-        None => {
-            settle(home)?;
+        Some(known) if Some(known.0.size()) <= durable => known,
+        Some(_) | None => {
+            settle_end(home)?;
             edge_of(home, &key, &before, u64::MAX)?
         }
     };
@@ -205,15 +202,17 @@ impl<'a> Before<'a> {
 }
 
 /// Has the last entries on disk, and has memory forget them: what is spoken of is what is read from there.
-fn settle(home: &Home) -> Result<(), AnchorError> {
+fn settle_end(home: &Home) -> Result<(), AnchorError> {
     let names = list_names(&home.audit())?;
     let Some(last) = names::segments(&names).last().copied() else { return Ok(()) };
     let path = home.audit().join(names::segment(last));
-    let settled = File::open(&path).and_then(|file| {
-        file.sync_data()?;
-        Ok(rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?)
-    });
-    settled.map_err(failed(&path))
+    File::open(&path).and_then(|file| settle(&file)).map_err(failed(&path))
+}
+
+/// Syncs, and has memory forget it: what is read of it from then on comes from the disk.
+pub(super) fn settle(file: &File) -> io::Result<()> {
+    file.sync_all()?;
+    Ok(rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?)
 }
 
 /// The tree up to this entry at least, or to the end of the log: from the cache where that is right, else from the first entry. Under

@@ -348,12 +348,15 @@ impl<S: Storage> Writer<S> {
     }
 
     /// Follows the chain to its end, of which nothing is taken from memory that may not be on disk. Up to the last write all is there:
-    /// otherwise that write had not begun. And so is that write, if a checkpoint speaks of it, and nothing stands after it.
+    /// otherwise that write had not begun. And so is that write, if the newest checkpoint speaks of all entries up to its end, and nothing
+    /// stands after it. One that speaks of more is of a log that was not cut, and says nothing of what was written here since.
     fn follow_from_disk(&mut self) -> Result<Tail, LogError> {
         self.glide()?;
         let certain = self.head.at.clone();
-        if certain.seq <= self.spoken_of()?
+        let spoken_of = self.spoken_of()?;
+        if certain.seq <= spoken_of
             && let Tail::Clean = self.follow()?
+            && self.head.at.seq == spoken_of + 1
         {
             return Ok(Tail::Clean);
         }
@@ -364,7 +367,7 @@ impl<S: Storage> Writer<S> {
         self.follow()
     }
 
-    /// How many entries the checkpoints beside the log speak of, by their names. They are made of whole writes that are on disk.
+    /// How many entries the newest checkpoint beside the log speaks of, by its name. It was made of whole writes that were on disk.
     fn spoken_of(&self) -> Result<u64, LogError> {
         let all = self.storage.names().map_err(io_error("list", &self.folder))?;
         Ok(all.iter().filter_map(|name| names::size_of_checkpoint(name)).max().unwrap_or(0))

@@ -5,10 +5,8 @@ use std::io::{self, BufRead as _, BufReader};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
-use rustix::fs::Advice;
-
 use super::{ArchiveError, failed};
-use crate::audit::anchor::write_new;
+use crate::audit::anchor::{settle, write_new};
 use crate::audit::read::open;
 
 /// Makes a folder of mode 0700.
@@ -32,12 +30,6 @@ pub(super) fn copy_file(from: &Path, to: &Path) -> Result<(), ArchiveError> {
     let mut file = write_new(to, &[]).map_err(failed(to))?;
     io::copy(&mut source, &mut file).map_err(failed(to))?;
     settle(&file).map_err(failed(to))
-}
-
-/// Syncs, and has memory forget it: what is read of it from then on comes from the disk.
-fn settle(file: &File) -> io::Result<()> {
-    file.sync_all()?;
-    Ok(rustix::fs::fadvise(file, 0, None, Advice::DontNeed)?)
 }
 
 /// Copies a folder of regular files and such folders.

@@ -240,21 +240,45 @@ fn history(seed: u64) -> (u32, u32) {
     (cuts, faults)
 }
 
-/// A checkpoint of the entries up to this one, which is on disk; the opening looks at its name alone.
+/// A checkpoint of the entries up to this one, which is on disk.
 fn speak_of(disk: &Disk, line: &str) {
     let entry: serde_json::Value = serde_json::from_str(line).unwrap();
-    disk.process(None).0.create(&names::checkpoint(entry["seq"].as_u64().unwrap())).unwrap();
+    checkpoint(disk, entry["seq"].as_u64().unwrap());
+}
+
+/// The opening looks at its name alone.
+fn checkpoint(disk: &Disk, size: u64) {
+    disk.process(None).0.create(&names::checkpoint(size)).unwrap();
 }
 
 #[test]
-fn what_never_got_to_the_disk_is_not_believed_and_what_a_checkpoint_speaks_of_is_not_read_twice() {
+fn what_a_checkpoint_speaks_of_is_neither_synced_nor_forgotten() {
     let disk = Disk::default();
     let (log, acknowledged) = log_with_end_at(&disk, 100);
     drop(log);
     let unspoken = open_calls(&disk);
     speak_of(&disk, acknowledged.last().unwrap());
-    // Neither synced nor forgotten.
     assert_eq!(open_calls(&disk) + 2, unspoken);
+    checkpoint(&disk, 1000);
+    assert!(open_calls(&disk) >= unspoken, "the newest one is of another log than this");
+}
+
+#[test]
+fn p07_what_never_got_to_the_disk_is_not_believed_whatever_the_checkpoints_beside_the_log_are() {
+    for of_more in [false, true] {
+        unwritten_is_not_believed(of_more);
+    }
+}
+
+/// With a checkpoint of what is on disk beside the log; and with one of more than the log ever had, as after it was set back.
+fn unwritten_is_not_believed(of_more: bool) {
+    let disk = Disk::default();
+    let (log, acknowledged) = log_with_end_at(&disk, 100);
+    drop(log);
+    speak_of(&disk, acknowledged.last().unwrap());
+    if of_more {
+        checkpoint(&disk, 1000);
+    }
     let opening = open_calls(&disk);
     let mut log = open(disk.process(Some((opening + 6, Fault::FailsAndLoses(libc::EIO)))).0, SMALL).unwrap();
     assert!(matches!(append(&mut log, &[10, 20], Purpose::Closing), Err(LogError::Io { doing: "sync", .. })));

@@ -88,6 +88,8 @@ proptest! {
             }
         }
         let whole = whole(&scratch);
+        // One that knows all it knows from opening the log.
+        logs.push(open(&scratch.home).unwrap());
         for numbers in asked {
             let under = policies(numbers);
             let quick = numbers_beside(&scratch.home, None, &under).unwrap();
